@@ -1,0 +1,148 @@
+/* Ember: one loaded model that generates tokens. Tokens in, tokens out: the engine knows no text.
+ *
+ * em_engine_open checks the file, makes a plan whose sizes are known before anything is allocated, refuses what does not fit,
+ * and loads. Requests may be submitted and cancelled from any thread; their steps run on the one thread that calls em_engine_step,
+ * on which the callbacks run too. Several requests share steps (continuous batching): prompts are prefilled in chunks beside the
+ * decoding of others. KV pages whose tokens are a prefix of a new prompt are reused.
+ *
+ * The text of a request depends on the model, its tokens, its sampling settings and its seed, never on what else runs.
+ * After opening, the decode loop allocates nothing.
+ */
+#pragma once
+
+#include "backend/backend.h"
+#include "gguf/gguf.h"
+
+typedef struct em_engine em_engine;
+
+/* --- Opening -------------------------------------------------------------------------------------------------------- */
+
+typedef struct em_engine_params {
+  em_backend_params backend;
+  uint32_t n_slots;        /* requests that decode at once; 0: 4 */
+  uint32_t context_tokens; /* positions a slot may use; 0: the model's, at most 8192, less where memory is short */
+  uint32_t batch_rows;     /* rows of a step; 0: 256 */
+  em_type kv_type;         /* EM_TYPE_F16 (the value 0, EM_TYPE_F32, means float32: set it) */
+  uint64_t memory_limit_bytes; /* what the engine may allocate; 0: what this computer has available now */
+} em_engine_params;
+
+/* Called on the loading thread about every 10 ms of reading; returning false cancels. */
+typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+
+/* What a plan needs, before anything is allocated. Bytes. */
+typedef struct em_memory_plan {
+  uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
+  uint64_t available_bytes; /* of this computer, now (or the limit given) */
+  uint32_t context_tokens;  /* a slot's, as planned */
+} em_memory_plan;
+
+/* The plan em_engine_open would follow; it allocates no weights. EM_ERR_UNSUPPORTED names an unknown family or type. */
+em_status em_engine_plan(const em_gguf *gguf, const em_engine_params *params, em_memory_plan *out,
+                         em_error *error) EM_MUST_USE;
+
+/* Loads. gguf must outlive the engine. EM_ERR_TOO_BIG says needed and available bytes in words; EM_ERR_CANCELLED. */
+em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,
+                         em_engine **out, em_error *error) EM_MUST_USE;
+void em_engine_close(em_engine *engine); /* requests still alive end with EM_FINISH_CANCELLED, without a callback */
+
+typedef struct em_engine_facts {
+  char architecture[64];
+  char device[64];
+  uint32_t n_vocab, n_layers, context_tokens, train_context_tokens, n_slots;
+  uint64_t n_parameters;
+  em_memory_plan memory;
+  uint64_t weights_bytes_per_token; /* that one decoded token reads, as stored */
+  uint64_t kv_bytes_per_token;      /* that one position takes */
+  uint64_t load_ns;
+} em_engine_facts;
+const em_engine_facts *em_engine_get_facts(const em_engine *engine);
+
+/* --- Requests ------------------------------------------------------------------------------------------------------- */
+
+typedef struct em_logit_bias {
+  int32_t token;
+  float bias; /* added to the logit; -INFINITY forbids */
+} em_logit_bias;
+
+/* Order: bias, penalties, mask, temperature, top-k, top-p, min-p, draw. temperature 0 is greedy: the highest logit, the lowest
+ * id among equals. Zero is "off" for every field but temperature. */
+typedef struct em_sampling {
+  float temperature;        /* 0..100 */
+  uint32_t top_k;           /* 0: off */
+  float top_p;              /* (0, 1]; 0 or 1: off */
+  float min_p;              /* [0, 1] */
+  float repetition_penalty; /* > 0; 0 or 1: off. Divides positive, multiplies negative logits of tokens seen */
+  float frequency_penalty, presence_penalty; /* -2..2 */
+  uint32_t penalty_window;  /* tokens looked back at; 0: 64 */
+  uint64_t seed;
+  const em_logit_bias *biases; /* copied */
+  uint32_t n_biases;           /* at most 1024 */
+} em_sampling;
+
+typedef enum em_finish {
+  EM_FINISH_STOP,      /* the callback said so (an end token, a stop string) */
+  EM_FINISH_LENGTH,    /* max_tokens reached */
+  EM_FINISH_CONTEXT,   /* the slot's context is full */
+  EM_FINISH_CANCELLED,
+  EM_FINISH_ERROR
+} em_finish;
+
+typedef struct em_request_stats {
+  uint32_t n_prompt, n_reused, n_generated; /* tokens; reused: of the prompt, from the KV cache */
+  uint64_t wait_ns, prefill_ns, decode_ns;  /* decode: from the first generated token to the last */
+} em_request_stats;
+
+/* Called for each generated token, on the stepping thread. true: go on; false: the answer ends with this token. It must not
+ * call em_engine_close or em_engine_step. */
+typedef bool (*em_token_fn)(void *user, int32_t token);
+
+/* Called once when the request ends; error is meaningful with EM_FINISH_ERROR. The request is gone afterwards. */
+typedef void (*em_finish_fn)(void *user, em_finish finish, const em_request_stats *stats, const em_error *error);
+
+/* Fills allowed[0..(n_vocab + 63) / 64) with a bit for each token that may come next; false: no token may, the answer ends. */
+typedef bool (*em_mask_fn)(void *user, uint64_t *allowed);
+
+/* Called after each prefill chunk (optional). */
+typedef void (*em_prefill_fn)(void *user, uint32_t done_tokens, uint32_t total_tokens);
+
+typedef struct em_request_params {
+  const int32_t *tokens; /* the prompt, copied; at least one */
+  uint32_t n_tokens;
+  uint32_t max_tokens; /* 0: until the context is full */
+  em_sampling sampling;
+  em_token_fn on_token;
+  em_finish_fn on_finish;
+  em_mask_fn mask;           /* or NULL */
+  em_prefill_fn on_prefill;  /* or NULL */
+  void *user;
+} em_request_params;
+
+typedef uint64_t em_request_id; /* never 0, never reused */
+
+/* Queues a request. Thread-safe. Errors: EM_ERR_ARGUMENT (a token outside the vocabulary, a setting out of range),
+ * EM_ERR_CONTEXT (the prompt does not fit), EM_ERR_BUSY (EM_ENGINE_MAX_QUEUE are waiting), EM_ERR_NO_MEMORY. */
+#define EM_ENGINE_MAX_QUEUE 32u
+em_status em_engine_submit(em_engine *engine, const em_request_params *params, em_request_id *out,
+                           em_error *error) EM_MUST_USE;
+
+/* Asks a request to end; it ends with EM_FINISH_CANCELLED within one step. Unknown ids are ignored. Thread-safe. */
+void em_engine_cancel(em_engine *engine, em_request_id id);
+
+/* Runs one step over all requests that are alive. Returns whether there was work. A request that fails ends with
+ * EM_FINISH_ERROR; the engine goes on. */
+bool em_engine_step(em_engine *engine);
+
+/* Blocks until there is work or em_engine_wake was called. */
+void em_engine_wait(em_engine *engine);
+void em_engine_wake(em_engine *engine); /* thread-safe */
+
+/* --- For measurements ------------------------------------------------------------------------------------------------ */
+
+/* Computes the logits after each of tokens[0..n) from an empty cache in steps of `batch` rows and calls on_row with float32
+ * [n_vocab] for each. Only while no request is alive. */
+typedef em_status (*em_row_fn)(void *user, uint32_t row, const float *logits, em_error *error);
+em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
+                           void *user, em_error *error) EM_MUST_USE;
+
+/* Counters of the last step. */
+em_step_counters em_engine_counters(const em_engine *engine);

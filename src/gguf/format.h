@@ -1,0 +1,70 @@
+/* Tensor types and their block formats: sizes, scalar decoding (the specification of every kernel) and encoding.
+ *
+ * Source of the layouts: the GGUF type table (values little endian, blocks packed without padding). A row is a whole number
+ * of blocks.
+ */
+#pragma once
+
+#include "base/status.h"
+
+/* The numbers are those of GGUF files. */
+typedef enum em_type {
+  EM_TYPE_F32 = 0,
+  EM_TYPE_F16 = 1,
+  EM_TYPE_Q4_0 = 2,
+  EM_TYPE_Q4_1 = 3,
+  EM_TYPE_Q5_0 = 6,
+  EM_TYPE_Q5_1 = 7,
+  EM_TYPE_Q8_0 = 8,
+  EM_TYPE_Q2_K = 10,
+  EM_TYPE_Q3_K = 11,
+  EM_TYPE_Q4_K = 12,
+  EM_TYPE_Q5_K = 13,
+  EM_TYPE_Q6_K = 14,
+  EM_TYPE_IQ2_XXS = 16,
+  EM_TYPE_IQ2_XS = 17,
+  EM_TYPE_IQ3_XXS = 18,
+  EM_TYPE_IQ1_S = 19,
+  EM_TYPE_IQ4_NL = 20,
+  EM_TYPE_IQ3_S = 21,
+  EM_TYPE_IQ2_S = 22,
+  EM_TYPE_IQ4_XS = 23,
+  EM_TYPE_I8 = 24,
+  EM_TYPE_I16 = 25,
+  EM_TYPE_I32 = 26,
+  EM_TYPE_I64 = 27,
+  EM_TYPE_F64 = 28,
+  EM_TYPE_IQ1_M = 29,
+  EM_TYPE_BF16 = 30,
+  EM_TYPE_TQ1_0 = 34,
+  EM_TYPE_TQ2_0 = 35,
+  EM_TYPE_MXFP4 = 39,
+  EM_TYPE_NVFP4 = 40,
+  EM_TYPE_Q1_0 = 41,
+  EM_TYPE_Q2_0 = 42,
+  EM_N_TYPES = 43
+} em_type;
+
+typedef struct em_type_info {
+  const char *name;    /* "Q4_K"; NULL where the number is not in use */
+  uint32_t block_len;  /* values a block */
+  uint32_t block_bytes;
+  /* Decodes n_blocks blocks at src to n_blocks * block_len float32. Rounding: none beyond float32. NULL: sizes are known,
+   * decoding is not written yet. src needs no alignment. */
+  void (*decode)(const void *src, float *dst, size_t n_blocks);
+  /* Encodes; for tests and tools (the writer). NULL where not written. */
+  void (*encode)(const float *src, void *dst, size_t n_blocks);
+} em_type_info;
+
+/* The entry of a type number, or NULL when no such type exists. Never fails for the em_type names above. */
+const em_type_info *em_type_get(uint32_t type);
+
+/* Bytes of a row of n values; false when the type is unknown, n is no multiple of its block length, or the product
+ * overflows. */
+bool em_type_row_bytes(uint32_t type, uint64_t n, uint64_t *out);
+
+/* IEEE half and bfloat16, round to nearest even; exact in the other direction. */
+float em_f16_to_f32(uint16_t half);
+uint16_t em_f32_to_f16(float value);
+float em_bf16_to_f32(uint16_t value);
+uint16_t em_f32_to_bf16(float value);

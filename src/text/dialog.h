@@ -1,0 +1,68 @@
+/* The one door of the text wing: a model file's tokenizer and chat template together.
+ *
+ * Messages become tokens (em_dialog_prompt); generated tokens become text deltas (em_reply), whole characters only, with
+ * stop strings watched. Special tokens are recognised only where the template itself wrote them, never in a message.
+ *
+ * An em_dialog is immutable and thread-safe; an em_reply belongs to one request.
+ */
+#pragma once
+
+#include "gguf/gguf.h"
+#include "text/tokenizer/tokenizer.h"
+
+typedef struct em_dialog em_dialog;
+
+/* Reads the tokenizer (and template, if any) of an open file, which may be closed afterwards. A template that does not parse is
+ * logged and treated as absent, its reason kept. Errors as em_tokenizer_new. */
+em_status em_dialog_new(const em_gguf *gguf, em_dialog **out, em_error *error) EM_MUST_USE;
+void em_dialog_free(em_dialog *dialog);
+
+const em_tokenizer *em_dialog_tokenizer(const em_dialog *dialog);
+
+/* Whether the file has a usable chat template. Without one, em_dialog_prompt continues the text of the messages. */
+bool em_dialog_has_template(const em_dialog *dialog);
+/* Why the file's template cannot be used, or NULL (there is none, or it is fine). */
+const char *em_dialog_template_problem(const em_dialog *dialog);
+
+typedef struct em_message {
+  const char *role; /* "system", "user", "assistant" */
+  const char *text; /* UTF-8 */
+  size_t bytes;
+} em_message;
+
+/* Renders and tokenizes a conversation that the assistant is to answer, appending to *out (with BOS where the file asks for it
+ * and the template has not written one itself). Without a template: the texts of all messages are joined as they are, so that
+ * the model continues them. now_unix_s: the time templates may print. */
+em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
+                           em_tokens *out, em_error *error) EM_MUST_USE;
+
+/* The text of the rendered prompt, for `render`: an em_buffer the caller clears. */
+em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
+                           em_buffer *out, em_error *error) EM_MUST_USE;
+
+/* --- One answer ------------------------------------------------------------------------------------------------------ */
+
+#define EM_REPLY_MAX_STOPS 16u
+#define EM_REPLY_MAX_STOP_BYTES 256u
+
+typedef struct em_reply em_reply;
+
+/* stops: NUL-terminated strings that end the answer and are not part of it (copied). continues: the answer goes on from text
+ * without a template (a leading space is kept). */
+em_status em_reply_new(const em_dialog *dialog, const char *const *stops, size_t n_stops, bool continues, em_reply **out,
+                       em_error *error) EM_MUST_USE;
+void em_reply_free(em_reply *reply);
+
+typedef enum em_reply_state {
+  EM_REPLY_GOES_ON,
+  EM_REPLY_ENDED,   /* an end-of-generation token */
+  EM_REPLY_STOPPED, /* a stop string; what follows it is dropped */
+  EM_REPLY_FAILED   /* memory */
+} em_reply_state;
+
+/* Takes one generated token and appends the text that is now certain (whole characters that cannot be the start of a stop
+ * string) to *delta. After anything but EM_REPLY_GOES_ON no more tokens are taken. */
+em_reply_state em_reply_push(em_reply *reply, int32_t token, em_buffer *delta);
+
+/* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). */
+bool em_reply_flush(em_reply *reply, em_buffer *delta);

@@ -76,7 +76,9 @@ typedef struct em_weights_desc {
 em_status em_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error) EM_MUST_USE;
 
 /* Allocates and fills weights, repacked as the backend likes, reading the file's bytes through `read` in pieces of at most
- * 8 MiB. Errors: those of read, EM_ERR_NO_MEMORY, EM_ERR_UNSUPPORTED. */
+ * 8 MiB. Errors: those of read, EM_ERR_NO_MEMORY, EM_ERR_UNSUPPORTED.
+ * read NULL: makes weights that know their shape and hold no data, so that a program can be sized (em_program_bytes) before
+ * anything is loaded; a program that shall run must not use them. */
 em_status em_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user, em_weights **out,
                          em_error *error) EM_MUST_USE;
 void em_weights_free(em_weights *weights);
@@ -96,7 +98,7 @@ typedef struct em_kv_desc {
   em_type type; /* EM_TYPE_F32, EM_TYPE_F16 or EM_TYPE_Q8_0 */
   const em_kv_layer *layers;
   uint32_t n_layers;
-  uint32_t n_pages;
+  uint32_t n_pages; /* 0: a cache that knows its shapes and holds no data, for em_program_bytes only */
 } em_kv_desc;
 
 em_status em_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) EM_MUST_USE;
@@ -225,7 +227,7 @@ typedef struct em_program_desc {
   em_value logits;      /* float32 [outputs, n_vocab] */
 } em_program_desc;
 
-/* Bytes a program allocates: scratch and the backend's own working memory. */
+/* Bytes a program allocates: scratch and the backend's own working memory. The weights and the cache may be without data. */
 em_status em_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                            em_error *error) EM_MUST_USE;
 em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_program **out, em_error *error) EM_MUST_USE;

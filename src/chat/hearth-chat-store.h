@@ -9,6 +9,15 @@
 
 G_BEGIN_DECLS
 
+#define HEARTH_CHAT_STORE_ERROR (hearth_chat_store_error_quark())
+typedef enum {
+  HEARTH_CHAT_STORE_ERROR_FAILED,    /* anything else */
+  HEARTH_CHAT_STORE_ERROR_DAMAGED,   /* the database, or the part of it that was asked for, cannot be read */
+  HEARTH_CHAT_STORE_ERROR_TOO_NEW,   /* a newer version of Hearth wrote it; it is left alone */
+  HEARTH_CHAT_STORE_ERROR_NOT_FOUND  /* no such conversation or message */
+} HearthChatStoreError;
+GQuark hearth_chat_store_error_quark(void);
+
 #define HEARTH_TYPE_CHAT_STORE (hearth_chat_store_get_type())
 G_DECLARE_FINAL_TYPE(HearthChatStore, hearth_chat_store, HEARTH, CHAT_STORE, GObject)
 

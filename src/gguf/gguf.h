@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/buffer.h"
 #include "gguf/format.h"
 #include "gguf/limits.h"
 
@@ -67,7 +68,8 @@ uint32_t em_gguf_alignment(const em_gguf *gguf);
 uint64_t em_gguf_file_bytes(const em_gguf *gguf);
 uint64_t em_gguf_data_offset(const em_gguf *gguf);
 
-/* Fails with EM_ERR_CHANGED when the file's size, inode or time of change are no longer those at opening. */
+/* Fails with EM_ERR_CHANGED when the file's size or the time of its last writing are no longer those at opening. Renaming or
+ * deleting it changes nothing: the descriptor keeps it. A memory never changes. */
 em_status em_gguf_check_unchanged(const em_gguf *gguf, em_error *error) EM_MUST_USE;
 
 /* --- Metadata ---------------------------------------------------------------------------------------------------- */
@@ -87,7 +89,7 @@ bool em_gguf_find_key(const em_gguf *gguf, const char *key, em_gguf_entry *out);
 
 /* Typed getters. Each returns true and stores the value when the key is there with a fitting type; false (leaving *out alone)
  * when it is absent or of another type. Integer getters take any integer type whose value is in range; em_gguf_get_f32 takes F32
- * and F64. */
+ * and F64, and gives what is there: NaN and infinities too. */
 bool em_gguf_get_bool(const em_gguf *gguf, const char *key, bool *out);
 bool em_gguf_get_u32(const em_gguf *gguf, const char *key, uint32_t *out);
 bool em_gguf_get_i32(const em_gguf *gguf, const char *key, int32_t *out);
@@ -103,8 +105,7 @@ bool em_gguf_get_i32s(const em_gguf *gguf, const char *key, const int32_t **out,
 bool em_gguf_get_bools(const em_gguf *gguf, const char *key, const uint8_t **out, size_t *n);
 
 /* Appends the i-th pair's value as JSON; arrays longer than max_items are cut and end with the string "... N more". */
-struct em_buffer;
-bool em_gguf_write_value_json(const em_gguf *gguf, size_t i, size_t max_items, struct em_buffer *out);
+bool em_gguf_write_value_json(const em_gguf *gguf, size_t i, size_t max_items, em_buffer *out);
 
 /* --- Tensors ------------------------------------------------------------------------------------------------------ */
 

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#define G_LOG_DOMAIN "hearth"
+
+#include "app/hearth-message-view.h"
+
+#include "app/hearth-sentences.h"
+
+#include <glib/gi18n.h>
+
+/* How long the copy button shows that it has copied. */
+#define COPIED_MS 1200
+
+#define BLOCK_GAP 10
+
+struct _HearthMessageView {
+  GtkWidget parent_instance;
+
+  GtkWidget *blocks, *footer, *copy_button, *state_label, *speed_label;
+
+  HearthMessageItem *item;
+  GPtrArray *labels; /* one a block; the box owns them */
+  guint n_sealed;    /* labels that will not change any more */
+  gsize shown_bytes;
+  guint tick, copied_source;
+};
+
+G_DEFINE_FINAL_TYPE(HearthMessageView, hearth_message_view, GTK_TYPE_WIDGET)
+
+/* --- Auxiliary ------------------------------------------------------------------------------------------------------- */
+
+static GtkWidget *add_label(HearthMessageView *self, gboolean is_continued) {
+  GtkWidget *label = g_object_new(GTK_TYPE_LABEL, "wrap", TRUE, "wrap-mode", PANGO_WRAP_WORD_CHAR, "selectable", TRUE,
+                                  "xalign", 0.0, "natural-wrap-mode", GTK_NATURAL_WRAP_NONE, NULL);
+
+  if (self->labels->len > 0 && !is_continued)
+    gtk_widget_set_margin_top(label, BLOCK_GAP);
+  gtk_box_append(GTK_BOX(self->blocks), label);
+  g_ptr_array_add(self->labels, label);
+  return label;
+}
+
+/* Draws what came since the last time. */
+static void draw_new_text(HearthMessageView *self) {
+  HearthDocument *document = hearth_message_item_get_document(self->item);
+  guint n = hearth_document_get_n_blocks(document);
+
+  for (guint i = self->n_sealed; i < n; i++) {
+    HearthDocumentBlock block = hearth_document_get_block(document, i);
+    g_autofree char *text = g_strndup(block.text, block.bytes);
+    GtkWidget *label = i < self->labels->len ? g_ptr_array_index(self->labels, i) : add_label(self, block.is_continued);
+
+    gtk_label_set_text(GTK_LABEL(label), text);
+    if (block.sealed)
+      self->n_sealed = i + 1;
+  }
+  self->shown_bytes = hearth_document_get_bytes(document);
+}
+
+static gboolean tick_cb(GtkWidget *widget, GdkFrameClock *clock, gpointer user_data) {
+  HearthMessageView *self = HEARTH_MESSAGE_VIEW(widget);
+
+  if (hearth_document_get_bytes(hearth_message_item_get_document(self->item)) != self->shown_bytes)
+    draw_new_text(self);
+  return G_SOURCE_CONTINUE;
+}
+
+static void show_footer(HearthMessageView *self) {
+  HearthMessageState state = hearth_message_item_get_state(self->item);
+  g_autofree char *speed = hearth_sentence_for_speed(hearth_message_item_get_words_per_second(self->item));
+  const char *model = hearth_message_item_get_model(self->item);
+  const char *words = NULL;
+
+  if (state == HEARTH_MESSAGE_STOPPED)
+    words = _("Stopped");
+  else if (state == HEARTH_MESSAGE_INTERRUPTED)
+    words = _("Cut off");
+  gtk_label_set_text(GTK_LABEL(self->state_label), words ? words : "");
+  gtk_widget_set_visible(self->state_label, words != NULL);
+  gtk_label_set_text(GTK_LABEL(self->speed_label), speed ? speed : "");
+  gtk_widget_set_visible(self->speed_label, speed != NULL);
+  gtk_widget_set_tooltip_text(self->speed_label, model);
+  /* Kept in its place while the answer grows, so that its end moves nothing. */
+  gtk_widget_set_opacity(self->footer, state == HEARTH_MESSAGE_STREAMING ? 0 : 1);
+  gtk_widget_set_sensitive(self->footer, state != HEARTH_MESSAGE_STREAMING);
+}
+
+static void follow_state(HearthMessageView *self) {
+  gboolean streams = hearth_message_item_get_state(self->item) == HEARTH_MESSAGE_STREAMING;
+
+  draw_new_text(self);
+  show_footer(self);
+  if (streams && self->tick == 0) {
+    self->tick = gtk_widget_add_tick_callback(GTK_WIDGET(self), tick_cb, NULL, NULL);
+  } else if (!streams && self->tick != 0) {
+    gtk_widget_remove_tick_callback(GTK_WIDGET(self), self->tick);
+    self->tick = 0;
+  }
+}
+
+/* --- Callbacks ------------------------------------------------------------------------------------------------------- */
+
+static void copied_end_cb(gpointer user_data) {
+  HearthMessageView *self = user_data;
+
+  self->copied_source = 0;
+  gtk_button_set_icon_name(GTK_BUTTON(self->copy_button), "edit-copy-symbolic");
+}
+
+static void copy_clicked_cb(HearthMessageView *self) {
+  GdkClipboard *clipboard = gtk_widget_get_clipboard(GTK_WIDGET(self));
+
+  gdk_clipboard_set_text(clipboard, hearth_document_get_text(hearth_message_item_get_document(self->item)));
+  gtk_button_set_icon_name(GTK_BUTTON(self->copy_button), "object-select-symbolic");
+  gtk_accessible_announce(GTK_ACCESSIBLE(self), _("Copied"), GTK_ACCESSIBLE_ANNOUNCEMENT_PRIORITY_LOW);
+  g_clear_handle_id(&self->copied_source, g_source_remove);
+  self->copied_source = g_timeout_add_once(COPIED_MS, copied_end_cb, self);
+}
+
+/* --- GObject overrides ----------------------------------------------------------------------------------------------- */
+
+static void hearth_message_view_dispose(GObject *object) {
+  HearthMessageView *self = HEARTH_MESSAGE_VIEW(object);
+
+  g_clear_handle_id(&self->copied_source, g_source_remove);
+  if (self->tick != 0) {
+    gtk_widget_remove_tick_callback(GTK_WIDGET(self), self->tick);
+    self->tick = 0;
+  }
+  g_clear_object(&self->item);
+  gtk_widget_dispose_template(GTK_WIDGET(self), HEARTH_TYPE_MESSAGE_VIEW);
+  G_OBJECT_CLASS(hearth_message_view_parent_class)->dispose(object);
+}
+
+static void hearth_message_view_finalize(GObject *object) {
+  g_ptr_array_unref(HEARTH_MESSAGE_VIEW(object)->labels);
+  G_OBJECT_CLASS(hearth_message_view_parent_class)->finalize(object);
+}
+
+static void hearth_message_view_class_init(HearthMessageViewClass *klass) {
+  GObjectClass *object_class = G_OBJECT_CLASS(klass);
+  GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(klass);
+
+  object_class->dispose = hearth_message_view_dispose;
+  object_class->finalize = hearth_message_view_finalize;
+  gtk_widget_class_set_css_name(widget_class, "message");
+  gtk_widget_class_set_accessible_role(widget_class, GTK_ACCESSIBLE_ROLE_GROUP);
+  gtk_widget_class_set_template_from_resource(widget_class, "/dev/hearth/Hearth/hearth-message-view.ui");
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, blocks);
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, footer);
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, copy_button);
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, state_label);
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, speed_label);
+  gtk_widget_class_bind_template_callback(widget_class, copy_clicked_cb);
+}
+
+static void hearth_message_view_init(HearthMessageView *self) {
+  self->labels = g_ptr_array_new();
+  gtk_widget_init_template(GTK_WIDGET(self));
+}
+
+/* --- Public API ------------------------------------------------------------------------------------------------------ */
+
+GtkWidget *hearth_message_view_new(HearthMessageItem *item) {
+  gboolean is_answer;
+
+  g_return_val_if_fail(HEARTH_IS_MESSAGE_ITEM(item), NULL);
+
+  HearthMessageView *self = g_object_new(HEARTH_TYPE_MESSAGE_VIEW, NULL);
+  self->item = g_object_ref(item);
+  is_answer = hearth_message_item_get_role(item) == HEARTH_ROLE_ASSISTANT;
+  gtk_widget_add_css_class(GTK_WIDGET(self), is_answer ? "answer" : "question");
+  gtk_widget_set_halign(self->blocks, is_answer ? GTK_ALIGN_FILL : GTK_ALIGN_END);
+  gtk_widget_set_halign(self->footer, is_answer ? GTK_ALIGN_START : GTK_ALIGN_END);
+  gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL,
+                                 is_answer ? _("Answer") : _("Your message"), -1);
+  g_signal_connect_object(item, "notify::state", G_CALLBACK(follow_state), self, G_CONNECT_SWAPPED);
+  follow_state(self);
+  return GTK_WIDGET(self);
+}

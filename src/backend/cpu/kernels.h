@@ -1,0 +1,87 @@
+/* The kernels of the processor backend: one table, filled from scalar C upwards by the instruction sets there are.
+ *
+ * The scalar functions are the specification: every other one computes the same formula on the same layouts (layout.h) with
+ * the tolerance that tests/kernels names. Inside one table all functions that compute a product of the same layout add in the
+ * same order, with the same roundings, so that 1 row, some rows and many rows give equal bits.
+ *
+ * Unless said otherwise pointers need no alignment, nothing aliases, and nothing is read or written outside the ranges named.
+ */
+#pragma once
+
+#include "backend/cpu/layout.h"
+
+/* y[c][r] = sum over k of w[r][k] * x[c][k], r < 16, c < n_cols.
+ *   w: one panel; x: rows x_stride bytes apart, quantised rows or float32 by the layout; y: float32 [n_cols][16].
+ *   Quantised: for rising groups, acc += (float)dot * (scale * x.d), then acc -= minimum * x.sum. Floats: for rising k,
+ *   acc += w * x, one rounding or two. */
+typedef void (*em_dot_fn)(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y);
+
+/* Unpacks k0 .. k0 + n_k of a panel (multiples of the layout's block) for em_mul_fn. dst is 64-byte aligned. */
+typedef void (*em_unpack_fn)(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst);
+
+/* The product of em_dot_fn for two unpacked panels and n_k of k, adding to y (or starting from 0).
+ *   w0, w1: unpacked panels, 64-byte aligned; q, groups: the rows' quantised values and groups at this k, both stride bytes
+ *   apart; y: float32 [n_cols][32], 64-byte aligned: panel 0's rows, then panel 1's. */
+typedef void (*em_mul_fn)(const uint8_t *w0, const uint8_t *w1, size_t n_k, const int8_t *q, const em_q8_group *groups,
+                          size_t stride, size_t n_cols, bool add, float *y);
+
+#define EM_ATTEND_COLS 32u /* query columns of one call at most */
+
+/* One page of one KV head for some queries: for each column c, over the first n_tokens[c] positions t,
+ *   s_t = scale * sum over rising dims of q[c][d] * K[t][d];  m = max s;  p_t = exp(s_t - m);  l = sum of p;
+ *   o[d] = sum over rising t of p_t * V[t][d].
+ * A column with n_tokens 0 is left alone. What is stored at later positions is never used in a sum, whatever its bits. */
+typedef struct em_attend {
+  const uint8_t *k, *v; /* as layout.h says */
+  uint32_t k_dim, v_dim;
+  uint32_t n_cols;
+  float scale;
+  const float *q[EM_ATTEND_COLS];      /* float32 [k_dim] each */
+  uint32_t n_tokens[EM_ATTEND_COLS];   /* 0 .. 256 */
+  float m[EM_ATTEND_COLS], l[EM_ATTEND_COLS];
+  float *o;      /* [n_cols][o_stride], 64-byte aligned; o_stride = v_dim up to a multiple of 16 */
+  float *scores; /* [n_cols][256] scratch, 64-byte aligned */
+} em_attend;
+typedef void (*em_attend_fn)(em_attend *attend);
+
+enum { EM_KV_F32, EM_KV_F16, EM_KV_Q8, EM_N_KV_TYPES };
+
+typedef struct em_cpu_kernels {
+  em_dot_fn dot[EM_N_LAYOUTS];
+
+  /* NULL: the layout has no unpacked form in this table, and dot is used for any number of rows. */
+  em_unpack_fn unpack[EM_N_LAYOUTS];
+  em_mul_fn mul[EM_N_LAYOUTS];
+
+  /* y[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * norm[i]; y may be x. */
+  void (*rms_norm)(const float *x, const float *norm, float eps, size_t n, float *y);
+
+  /* Quantises n values (a multiple of 32) to a row as layout.h says. A NaN or infinity among 32 values makes their d NaN. */
+  void (*quantise)(const float *x, size_t n, uint8_t *row);
+
+  /* y[i] = g[i] / (1 + exp(-g[i])) * u[i]; y may be g or u. Relative error of exp at most 2e-7 within -87 .. 88; silu is 0 for
+   * smaller g. */
+  void (*swiglu)(const float *g, const float *u, size_t n, float *y);
+
+  /* Rotates a head in place: pairs (x[k], x[k + n]) when neox, else (x[2k], x[2k + 1]), k < n;
+   * a' = a cos - b sin, b' = a sin + b cos. cos_sin: float32 [2][n]. */
+  void (*rope)(float *x, const float *cos_sin, size_t n, bool neox);
+
+  em_attend_fn attend[EM_N_KV_TYPES];
+
+  /* a[i] = a[i] * fa + b[i] * fb */
+  void (*merge)(float *a, float fa, const float *b, float fb, size_t n);
+} em_cpu_kernels;
+
+/* exp(x) for x <= 0 in float32 as the kernels compute it; 0 below -87. */
+float em_expf(float x);
+
+/* Fill the entries they have; each is called after the ones before it. */
+void em_kernels_scalar(em_cpu_kernels *kernels);
+#if defined(__x86_64__)
+void em_kernels_avx2(em_cpu_kernels *kernels);
+void em_kernels_avx512(em_cpu_kernels *kernels);
+#endif
+
+/* The table for an instruction set, which this processor must have. */
+void em_kernels_get(em_cpu_isa isa, em_cpu_kernels *out);

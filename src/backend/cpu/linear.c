@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The linear stage: norm, quantising, the product and what is done to its result, in one stage. */
+#include <string.h>
+
+#include "backend/cpu/program.h"
+
+/* Up to this many rows the product is made straight from the packed panels; from there on unpacking them first pays. */
+#define DOT_ROWS 8u
+
+/* The prepared rows: float32 or quantised, `stride` bytes apart. */
+typedef struct inputs {
+  size_t n_rows, n_in;
+  const uint8_t *f32, *q8;
+  size_t f32_stride, q8_stride;
+} inputs;
+
+static const em_cpu_weights *part_of(const em_stage_linear *stage, uint32_t i) {
+  return (const em_cpu_weights *)stage->w[i];
+}
+
+/* Row i of an output belongs to row outputs[i] of a value that has all rows. */
+static const float *row_of(const em_cpu_program *program, const em_stage_linear *stage, em_value value, size_t i) {
+  bool mapped = stage->outputs_only && !program->common.desc.values[value].outputs_only;
+  return em_cpu_value(program, value, mapped ? program->step->outputs[i] : i);
+}
+
+static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsigned thread, inputs *in) {
+  const em_cpu_kernels *kernels = &program->cpu->kernels;
+  bool few = in->n_rows <= EM_FEW_ROWS, floats = false, quantised = false;
+  for (uint32_t i = 0; i < stage->n_parts; i++) {
+    if (em_layout_is_quantised(part_of(stage, i)->layout))
+      quantised = true;
+    else
+      floats = true;
+  }
+  float *normed = few ? program->threads[thread].normed : program->normed;
+  uint8_t *q8 = few ? program->threads[thread].q8 : program->q8;
+  size_t first = 0, end = in->n_rows;
+  in->f32 = (const uint8_t *)normed;
+  in->q8 = q8;
+  in->f32_stride = in->n_in * sizeof(float);
+  in->q8_stride = em_q8_row_bytes(in->n_in);
+  if (!few)
+    first = em_cpu_share(in->n_rows, thread, program->cpu->n_threads, &end);
+  const float *norm = stage->norm ? (const float *)((const em_cpu_weights *)stage->norm)->data : NULL;
+  for (size_t i = first; i < end; i++) {
+    const float *x = row_of(program, stage, stage->x, i);
+    float *row = normed + i * in->n_in;
+    if (norm) {
+      kernels->rms_norm(x, norm, stage->norm_eps, in->n_in, row);
+      x = row;
+    } else if (floats) {
+      memcpy(row, x, in->n_in * sizeof *row);
+    }
+    if (quantised)
+      kernels->quantise(x, in->n_in, q8 + i * in->q8_stride);
+  }
+  if (!few)
+    em_pool_barrier(program->cpu->pool);
+}
+
+/* Adds bias and residual to n <= 16 values of row i at column `column`, and stores them. */
+static void finish(em_cpu_program *program, const em_stage_linear *stage, const float *bias, size_t i, size_t column,
+                   const float *y, size_t n) {
+  float *out = em_cpu_value(program, stage->out, i) + column, sum[EM_PANEL];
+  const float *residual =
+      stage->residual != EM_NO_VALUE ? row_of(program, stage, stage->residual, i) + column : NULL;
+  for (size_t r = 0; r < n; r++)
+    sum[r] = bias ? y[r] + bias[r] : y[r];
+  for (size_t r = 0; r < n; r++)
+    out[r] = residual ? sum[r] + residual[r] : sum[r];
+}
+
+/* The same for a gate and its value. */
+static void finish_swiglu(em_cpu_program *program, const em_stage_linear *stage, const float *const bias[2], size_t i,
+                          size_t column, const float *g, const float *u, size_t n) {
+  float gate[EM_PANEL], up[EM_PANEL], y[EM_PANEL];
+  for (size_t r = 0; r < EM_PANEL; r++) {
+    gate[r] = bias[0] && r < n ? g[r] + bias[0][r] : g[r];
+    up[r] = bias[1] && r < n ? u[r] + bias[1][r] : u[r];
+  }
+  program->cpu->kernels.swiglu(gate, up, EM_PANEL, y);
+  memcpy(em_cpu_value(program, stage->out, i) + column, y, n * sizeof *y);
+}
+
+/* Panels that are computed together: two neighbours of one part, or a gate's and its value's. */
+typedef struct unit {
+  uint32_t part[2];
+  size_t panel[2];
+  unsigned n; /* 1 or 2 */
+} unit;
+
+static size_t count_units(const em_stage_linear *stage, uint32_t part) {
+  size_t n = (size_t)part_of(stage, part)->n_panels;
+  return stage->activation == EM_ACT_SWIGLU ? n : (n + 1) / 2;
+}
+
+/* Unit i of a part (of the whole stage for a gated activation). */
+static unit unit_of(const em_stage_linear *stage, uint32_t part, size_t i) {
+  if (stage->activation == EM_ACT_SWIGLU)
+    return (unit){{0, 1}, {i, i}, 2};
+  return (unit){{part, part}, {2 * i, 2 * i + 1}, 2 * i + 1 < part_of(stage, part)->n_panels ? 2 : 1};
+}
+
+static size_t column_of(const em_stage_linear *stage, uint32_t part, size_t panel) {
+  size_t column = panel * EM_PANEL;
+  for (uint32_t p = 0; p < part && stage->activation == EM_ACT_NONE; p++)
+    column += (size_t)stage->w[p]->n_rows;
+  return column;
+}
+
+/* Multiplies a unit's panels with all rows and finishes the result. */
+static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, unit u, unsigned thread) {
+  const em_cpu_kernels *kernels = &program->cpu->kernels;
+  const em_cpu_thread *own = &program->threads[thread];
+  const em_cpu_weights *w[2] = {part_of(stage, u.part[0]), part_of(stage, u.part[1])};
+  const uint8_t *panels[2] = {w[0]->data + u.panel[0] * w[0]->panel_bytes, w[1]->data + u.panel[1] * w[1]->panel_bytes};
+  em_layout layout = w[0]->layout;
+  size_t row_floats, second; /* of the tile: floats a row, floats from the first panel's to the second's */
+  if (in->n_rows > DOT_ROWS && u.n == 2 && w[1]->layout == layout && kernels->mul[layout]) {
+    uint8_t *unpacked[2] = {own->unpacked, own->unpacked + EM_UNPACK_K / EM_GROUP * EM_UNPACKED_GROUP_BYTES};
+    for (size_t k = 0; k < in->n_in; k += EM_UNPACK_K) {
+      size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
+      const void *groups = in->q8 + in->n_in + k / EM_GROUP * sizeof(em_q8_group);
+      kernels->unpack[layout](panels[0], k, n_k, unpacked[0]);
+      kernels->unpack[layout](panels[1], k, n_k, unpacked[1]);
+      kernels->mul[layout](unpacked[0], unpacked[1], n_k, (const int8_t *)in->q8 + k, groups, in->q8_stride,
+                           in->n_rows, k > 0, own->tile);
+    }
+    row_floats = 2 * EM_PANEL;
+    second = EM_PANEL;
+  } else {
+    row_floats = EM_PANEL;
+    second = in->n_rows * EM_PANEL;
+    for (unsigned p = 0; p < u.n; p++) {
+      bool q8 = em_layout_is_quantised(w[p]->layout);
+      kernels->dot[w[p]->layout](panels[p], in->n_in, q8 ? in->q8 : in->f32, q8 ? in->q8_stride : in->f32_stride,
+                                 in->n_rows, own->tile + p * second);
+    }
+  }
+  const float *bias[2] = {NULL, NULL};
+  size_t n[2] = {0, 0};
+  for (unsigned p = 0; p < u.n; p++) {
+    const em_weights *b = stage->bias[u.part[p]];
+    size_t first = u.panel[p] * EM_PANEL, left = (size_t)w[p]->common.n_rows - first;
+    n[p] = left < EM_PANEL ? left : EM_PANEL;
+    bias[p] = b ? (const float *)((const em_cpu_weights *)b)->data + first : NULL;
+  }
+  for (size_t i = 0; i < in->n_rows; i++) {
+    const float *y = own->tile + i * row_floats;
+    if (stage->activation == EM_ACT_SWIGLU) {
+      finish_swiglu(program, stage, bias, i, u.panel[0] * EM_PANEL, y, y + second, n[0]);
+      continue;
+    }
+    for (unsigned p = 0; p < u.n; p++)
+      finish(program, stage, bias[p], i, column_of(stage, u.part[p], u.panel[p]), y + p * second, n[p]);
+  }
+}
+
+void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsigned thread) {
+  unsigned n_threads = program->cpu->n_threads;
+  inputs in = {.n_rows = stage->outputs_only ? program->step->n_outputs : program->step->n_rows,
+               .n_in = (size_t)stage->w[0]->n_in};
+  uint32_t n_parts = stage->activation == EM_ACT_SWIGLU ? 1 : stage->n_parts;
+  if (in.n_rows == 0)
+    return;
+  prepare(program, stage, thread, &in);
+  if (in.n_rows <= DOT_ROWS) {
+    /* Each thread has a fixed share of every matrix: its panels stay near it, and all shares take the same time. */
+    for (uint32_t p = 0; p < n_parts; p++) {
+      size_t end, i = em_cpu_share(count_units(stage, p), thread, n_threads, &end);
+      for (; i < end; i++)
+        run_unit(program, stage, &in, unit_of(stage, p, i), thread);
+    }
+    return;
+  }
+  size_t total = 0, i;
+  for (uint32_t p = 0; p < n_parts; p++)
+    total += count_units(stage, p);
+  while ((i = em_pool_next(program->cpu->pool, 1, total)) < total) {
+    uint32_t p = 0;
+    for (; i >= count_units(stage, p); p++)
+      i -= count_units(stage, p);
+    run_unit(program, stage, &in, unit_of(stage, p, i), thread);
+  }
+}

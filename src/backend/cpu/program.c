@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Programs: their memory, a step's way through the stages, and the small stages. */
+#include "backend/cpu/program.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+
+/* --- Memory -------------------------------------------------------------------------------------------------------------- */
+
+/* Where each part of a program's one piece of memory lies. */
+typedef struct sizes {
+  uint64_t scratch, q8, normed, cos_sin, partials; /* bytes */
+  uint64_t thread_q8, thread_normed, thread_unpacked, thread_tile, thread_scores, thread_o;
+  uint64_t total;
+} sizes;
+
+static uint64_t max_u64(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
+
+/* Adds bytes, rounded up to whole cache lines, to *total. */
+static bool add_part(uint64_t *total, uint64_t n, uint64_t bytes, uint64_t *part) {
+  return em_mul_u64(n, bytes, part) && em_align_up_u64(*part, 64, part) && em_add_u64(*total, *part, total);
+}
+
+static bool same_rope(const em_rope *a, const em_rope *b) {
+  return a->n_rot == b->n_rot && a->base == b->base && a->freq_scale == b->freq_scale && a->magnitude == b->magnitude &&
+         a->factors == b->factors;
+}
+
+/* Whether stage i's rotation is the first of its settings. */
+static bool is_new_rope(const em_program_desc *desc, uint32_t i) {
+  const em_stage *stage = &desc->stages[i];
+  if (stage->kind != EM_STAGE_ROPE_STORE || stage->rope_store.rope.kind == EM_ROPE_NONE)
+    return false;
+  for (uint32_t j = 0; j < i; j++) {
+    const em_stage *other = &desc->stages[j];
+    if (other->kind == EM_STAGE_ROPE_STORE && other->rope_store.rope.kind != EM_ROPE_NONE &&
+        same_rope(&stage->rope_store.rope, &other->rope_store.rope))
+      return false;
+  }
+  return true;
+}
+
+static em_status compute_sizes(const em_cpu *cpu, const em_program_desc *desc, sizes *s, em_error *error) {
+  uint64_t max_in = 1, max_in_q8 = 0, max_rows = max_u64(desc->max_rows, desc->max_outputs), n_rot = 0, per_thread = 0;
+  memset(s, 0, sizeof *s);
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    if (stage->kind == EM_STAGE_LINEAR) {
+      uint64_t n_in = stage->linear.w[0]->n_in;
+      max_in = max_u64(max_in, n_in);
+      for (uint32_t p = 0; p < stage->linear.n_parts; p++) {
+        if (em_layout_is_quantised(((const em_cpu_weights *)stage->linear.w[p])->layout))
+          max_in_q8 = max_u64(max_in_q8, n_in);
+      }
+    }
+    if (is_new_rope(desc, i))
+      n_rot += stage->rope_store.rope.n_rot;
+  }
+  uint64_t q8_row = em_q8_row_bytes(max_in_q8), o_stride = em_cpu_max_o_stride(desc);
+  uint64_t partials = em_cpu_partial_floats(desc, cpu->n_threads);
+  if (add_part(&s->total, desc->scratch_floats, 4, &s->scratch) && add_part(&s->total, max_rows, q8_row, &s->q8) &&
+      add_part(&s->total, max_rows, 4 * max_in, &s->normed) &&
+      add_part(&s->total, desc->max_rows, 4 * n_rot, &s->cos_sin) && add_part(&s->total, partials, 4, &s->partials) &&
+      add_part(&per_thread, EM_FEW_ROWS, q8_row, &s->thread_q8) &&
+      add_part(&per_thread, EM_FEW_ROWS, 4 * max_in, &s->thread_normed) &&
+      add_part(&per_thread, 2 * EM_UNPACK_K / EM_GROUP, EM_UNPACKED_GROUP_BYTES, &s->thread_unpacked) &&
+      add_part(&per_thread, max_rows, 2 * EM_PANEL * 4, &s->thread_tile) &&
+      add_part(&per_thread, EM_ATTEND_COLS, EM_KV_PAGE_TOKENS * 4, &s->thread_scores) &&
+      add_part(&per_thread, EM_ATTEND_COLS, o_stride * 4, &s->thread_o) && em_add_u64(per_thread, s->thread_o, &per_thread) &&
+      em_mul_u64(per_thread, cpu->n_threads, &per_thread) && em_add_u64(s->total, per_thread, &s->total))
+    return EM_OK;
+  return em_fail(error, EM_ERR_TOO_BIG, "a program of %u rows is too big", desc->max_rows);
+}
+
+em_status em_cpu_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error) {
+  sizes s;
+  em_status status = compute_sizes((const em_cpu *)backend, desc, &s, error);
+  if (status == EM_OK)
+    *out = s.total;
+  return status;
+}
+
+static void *take(uint8_t **memory, uint64_t bytes) {
+  void *part = *memory;
+  *memory += bytes;
+  return part;
+}
+
+/* Finds the distinct rotations and makes their tables of inverse frequencies; the cos and sin tables lie at `cos_sin`. */
+static bool make_ropes(em_cpu_program *program, float *cos_sin) {
+  const em_program_desc *desc = &program->common.desc;
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_rope *rope = &desc->stages[i].rope_store.rope;
+    program->stage_ropes[i] = UINT32_MAX;
+    if (desc->stages[i].kind != EM_STAGE_ROPE_STORE || rope->kind == EM_ROPE_NONE)
+      continue;
+    uint32_t j = 0;
+    while (j < program->n_ropes && !same_rope(rope, &program->ropes[j].rope))
+      j++;
+    program->stage_ropes[i] = j;
+    if (j < program->n_ropes)
+      continue;
+    uint32_t half = rope->n_rot / 2;
+    const float *factors = rope->factors ? (const float *)((const em_cpu_weights *)rope->factors)->data : NULL;
+    em_cpu_rope *made = &program->ropes[j];
+    made->inverse = em_calloc(half, sizeof *made->inverse);
+    if (!made->inverse)
+      return false;
+    program->n_ropes++;
+    made->rope = *rope;
+    made->cos_sin = cos_sin;
+    cos_sin += (size_t)desc->max_rows * rope->n_rot;
+    for (uint32_t k = 0; k < half; k++)
+      made->inverse[k] = (double)rope->freq_scale * pow((double)rope->base, -2.0 * k / rope->n_rot) /
+                         (factors ? (double)factors[k] : 1.0);
+  }
+  return true;
+}
+
+static void free_parts(em_cpu_program *program) {
+  for (uint32_t i = 0; i < program->n_ropes; i++)
+    free(program->ropes[i].inverse);
+  free(program->ropes);
+  free(program->stage_ropes);
+  free(program->threads);
+  free(program->runs);
+  free(program->memory);
+  free(program);
+}
+
+em_status em_cpu_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
+  em_status status = EM_OK;
+  em_cpu *cpu = (em_cpu *)backend;
+  const em_program_desc *desc = &common->desc;
+  sizes s;
+  em_cpu_program *program = em_calloc(1, sizeof *program);
+  if (!program)
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for a program");
+  EM_TRY(compute_sizes(cpu, desc, &s, error));
+  program->common = *common;
+  program->cpu = cpu;
+  program->threads = em_calloc(cpu->n_threads, sizeof *program->threads);
+  program->ropes = em_calloc(desc->n_stages, sizeof *program->ropes);
+  program->stage_ropes = em_calloc(desc->n_stages, sizeof *program->stage_ropes);
+  program->runs = em_calloc(desc->max_slots, sizeof *program->runs);
+  program->memory = em_cpu_alloc(s.total);
+  if (!program->threads || !program->ropes || !program->stage_ropes || !program->runs || !program->memory)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for a program of %llu MiB",
+                   (unsigned long long)(s.total >> 20)));
+  uint8_t *memory = program->memory;
+  program->scratch = take(&memory, s.scratch);
+  program->q8 = take(&memory, s.q8);
+  program->normed = take(&memory, s.normed);
+  float *cos_sin = take(&memory, s.cos_sin);
+  program->partials = take(&memory, s.partials);
+  for (unsigned i = 0; i < cpu->n_threads; i++) {
+    em_cpu_thread *thread = &program->threads[i];
+    thread->q8 = take(&memory, s.thread_q8);
+    thread->normed = take(&memory, s.thread_normed);
+    thread->unpacked = take(&memory, s.thread_unpacked);
+    thread->tile = take(&memory, s.thread_tile);
+    thread->scores = take(&memory, s.thread_scores);
+    thread->o_page = take(&memory, s.thread_o);
+    thread->o_sum = take(&memory, s.thread_o);
+  }
+  if (!make_ropes(program, cos_sin))
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for a program's rotations"));
+  *out = &program->common;
+  return EM_OK;
+fail:
+  free_parts(program);
+  return status;
+}
+
+void em_cpu_program_free(em_program *program) {
+  free_parts((em_cpu_program *)program);
+}
+
+const float *em_cpu_logits(const em_program *base, uint32_t output) {
+  return em_cpu_value((const em_cpu_program *)base, base->desc.logits, output);
+}
+
+/* --- Small stages ---------------------------------------------------------------------------------------------------------- */
+
+/* cos and sin of a thread's rows, for all rotations, once a step. */
+static void prepare_ropes(em_cpu_program *program, unsigned thread) {
+  size_t end, first = em_cpu_share(program->step->n_rows, thread, program->cpu->n_threads, &end);
+  for (uint32_t i = 0; i < program->n_ropes; i++) {
+    const em_cpu_rope *rope = &program->ropes[i];
+    size_t half = rope->rope.n_rot / 2;
+    double magnitude = (double)rope->rope.magnitude;
+    for (size_t r = first; r < end; r++) {
+      float *table = rope->cos_sin + r * 2 * half;
+      for (size_t k = 0; k < half; k++) {
+        double theta = (double)program->step->positions[r] * rope->inverse[k];
+        table[k] = (float)(cos(theta) * magnitude);
+        table[half + k] = (float)(sin(theta) * magnitude);
+      }
+    }
+  }
+}
+
+static void run_embed(em_cpu_program *program, const em_stage_embed *stage, unsigned thread) {
+  const em_cpu_weights *table = (const em_cpu_weights *)stage->table;
+  size_t n = (size_t)table->common.n_in;
+  size_t end, first = em_cpu_share(program->step->n_rows, thread, program->cpu->n_threads, &end);
+  for (size_t r = first; r < end; r++) {
+    uint32_t token = (uint32_t)program->step->tokens[r];
+    float *out = em_cpu_value(program, stage->out, r);
+    em_unpack_row(table->layout, table->data + token / EM_PANEL * table->panel_bytes, token % EM_PANEL, n, out);
+    for (size_t i = 0; stage->scale != 1.0f && i < n; i++)
+      out[i] *= stage->scale;
+  }
+}
+
+static void run_rope_store(em_cpu_program *program, const em_stage_rope_store *stage, uint32_t rope_index,
+                           unsigned thread) {
+  const em_cpu_kernels *kernels = &program->cpu->kernels;
+  const em_step *step = program->step;
+  em_cpu_kv *kv = (em_cpu_kv *)program->common.desc.kv;
+  const em_kv_layer *layer = &kv->common.layers[stage->kv_layer];
+  const em_cpu_rope *rope = rope_index < program->n_ropes ? &program->ropes[rope_index] : NULL;
+  uint32_t ratio = stage->n_heads / layer->n_heads, half = stage->rope.n_rot / 2;
+  bool neox = stage->rope.kind == EM_ROPE_NEOX;
+  const float *norms[2] = {stage->q_norm ? (const float *)((const em_cpu_weights *)stage->q_norm)->data : NULL,
+                           stage->k_norm ? (const float *)((const em_cpu_weights *)stage->k_norm)->data : NULL};
+  /* A unit is one KV head of one row, with the query heads that read it. */
+  size_t end, unit = em_cpu_share((size_t)step->n_rows * layer->n_heads, thread, program->cpu->n_threads, &end);
+  for (; unit < end; unit++) {
+    size_t r = unit / layer->n_heads;
+    uint32_t h = (uint32_t)(unit % layer->n_heads), position = step->positions[r];
+    float *q = em_cpu_value(program, stage->qkv, r);
+    float *k = q + (size_t)stage->n_heads * layer->k_dim, *v = k + (size_t)layer->n_heads * layer->k_dim;
+    k += (size_t)h * layer->k_dim;
+    v += (size_t)h * layer->v_dim;
+    q += (size_t)h * ratio * layer->k_dim;
+    for (uint32_t i = 0; i <= ratio; i++) {
+      float *head = i < ratio ? q + (size_t)i * layer->k_dim : k;
+      const float *norm = norms[i < ratio ? 0 : 1];
+      if (norm)
+        kernels->rms_norm(head, norm, stage->norm_eps, layer->k_dim, head);
+      if (rope)
+        kernels->rope(head, rope->cos_sin + r * 2 * half, half, neox);
+    }
+    uint32_t page = step->page_tables[(size_t)step->slots[r] * program->common.desc.max_pages +
+                                      position / EM_KV_PAGE_TOKENS];
+    em_cpu_kv_store_k(kv->kind, em_cpu_kv_k(kv, stage->kv_layer, page, h), layer->k_dim, position % EM_KV_PAGE_TOKENS,
+                      k);
+    em_cpu_kv_store_v(kv->kind, em_cpu_kv_v(kv, stage->kv_layer, page, h), layer->v_dim, position % EM_KV_PAGE_TOKENS,
+                      v);
+  }
+}
+
+/* --- A step ------------------------------------------------------------------------------------------------------------------ */
+
+static void run_thread(void *user, unsigned thread, unsigned n_threads) {
+  em_cpu_program *program = user;
+  const em_program_desc *desc = &program->common.desc;
+  if (program->n_ropes > 0) {
+    prepare_ropes(program, thread);
+    em_pool_barrier(program->cpu->pool);
+  }
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    switch (stage->kind) {
+    case EM_STAGE_EMBED:
+      run_embed(program, &stage->embed, thread);
+      break;
+    case EM_STAGE_LINEAR:
+      em_cpu_linear(program, &stage->linear, thread);
+      break;
+    case EM_STAGE_ROPE_STORE:
+      run_rope_store(program, &stage->rope_store, program->stage_ropes[i], thread);
+      break;
+    case EM_STAGE_ATTENTION:
+      em_cpu_attention(program, &stage->attention, thread);
+      break;
+    case EM_N_STAGE_KINDS:
+      break;
+    }
+    if (i + 1 < desc->n_stages)
+      em_pool_barrier(program->cpu->pool);
+  }
+}
+
+/* What the step reads, from its shape alone. */
+static void count(em_cpu_program *program) {
+  const em_program_desc *desc = &program->common.desc;
+  const em_step *step = program->step;
+  const em_cpu_kv *kv = (const em_cpu_kv *)desc->kv;
+  em_step_counters counters = {.n_stages = desc->n_stages};
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    if (stage->kind == EM_STAGE_EMBED) {
+      counters.weights_bytes += ((const em_cpu_weights *)stage->embed.table)->panel_bytes / EM_PANEL * step->n_rows;
+    } else if (stage->kind == EM_STAGE_LINEAR) {
+      for (uint32_t p = 0; p < stage->linear.n_parts && !(stage->linear.outputs_only && step->n_outputs == 0); p++)
+        counters.weights_bytes += stage->linear.w[p]->stored_bytes;
+    } else if (stage->kind == EM_STAGE_ATTENTION) {
+      const em_cpu_kv_layer *layer = &kv->layers[stage->attention.kv_layer];
+      uint64_t bytes = (layer->k_head_bytes + layer->v_head_bytes) / EM_KV_PAGE_TOKENS *
+                       kv->common.layers[stage->attention.kv_layer].n_heads;
+      for (uint32_t j = 0; j < program->n_runs; j++)
+        counters.kv_bytes += bytes * (step->positions[program->runs[j].first + program->runs[j].n - 1] + 1ull);
+    }
+  }
+  program->common.counters = counters;
+}
+
+em_status em_cpu_run(em_program *base, const em_step *step, em_error *error) {
+  em_cpu_program *program = (em_cpu_program *)base;
+  program->step = step;
+  program->n_runs = 0;
+  for (uint32_t r = 0; r < step->n_rows; r++) {
+    if (r == 0 || step->slots[r] != step->slots[r - 1])
+      program->runs[program->n_runs++] = (em_cpu_span){r, 0};
+    program->runs[program->n_runs - 1].n++;
+  }
+  em_pool_run(program->cpu->pool, run_thread, program);
+  count(program);
+  program->step = NULL;
+  return EM_OK;
+}

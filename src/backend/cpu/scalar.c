@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The kernels in plain C: the specification of all others, and what runs where no instruction set is known. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+
+static uint16_t load_u16(const uint8_t *p) {
+  uint16_t value;
+  memcpy(&value, p, sizeof value);
+  return value;
+}
+
+static float load_f16(const uint8_t *p) {
+  return em_f16_to_f32(load_u16(p));
+}
+
+static const em_q8_group *groups_of(const uint8_t *row, size_t n_in) {
+  return (const em_q8_group *)(const void *)(row + n_in);
+}
+
+/* --- Products ----------------------------------------------------------------------------------------------------------- */
+
+static void dot_f32(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const float *v = (const float *)(const void *)x;
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t k = 0; k < n_in; k++) {
+      for (size_t r = 0; r < EM_PANEL; r++) {
+        float value;
+        memcpy(&value, w + (k * EM_PANEL + r) * 4, sizeof value);
+        y[r] += value * v[k];
+      }
+    }
+  }
+}
+
+static void dot_f16(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const float *v = (const float *)(const void *)x;
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t k = 0; k < n_in; k++) {
+      for (size_t r = 0; r < EM_PANEL; r++)
+        y[r] += load_f16(w + (k * EM_PANEL + r) * 2) * v[k];
+    }
+  }
+}
+
+static void dot_bf16(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const float *v = (const float *)(const void *)x;
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t k = 0; k < n_in; k++) {
+      for (size_t r = 0; r < EM_PANEL; r++)
+        y[r] += em_bf16_to_f32(load_u16(w + (k * EM_PANEL + r) * 2)) * v[k];
+    }
+  }
+}
+
+static int dot_q8_part(const uint8_t *group, unsigned r, const int8_t *q, unsigned from, unsigned to) {
+  int sum = 0;
+  for (unsigned k = from; k < to; k++)
+    sum += (group[64 * (k / 4) + 4 * r + k % 4] - 128) * q[k];
+  return sum;
+}
+
+static int dot_nibbles(const uint8_t *group, unsigned r, const int8_t *q) {
+  int sum = 0;
+  for (unsigned k = 0; k < EM_GROUP; k++)
+    sum += (group[64 * (k / 8) + 4 * r + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) * q[k];
+  return sum;
+}
+
+static void dot_q8(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const em_q8_group *groups = groups_of(x, n_in);
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
+      const uint8_t *block = w + b * EM_Q8_BLOCK_BYTES;
+      for (unsigned r = 0; r < EM_PANEL; r++) {
+        int dot = dot_q8_part(block, r, (const int8_t *)x + b * EM_GROUP, 0, EM_GROUP);
+        y[r] += (float)dot * (load_f16(block + 512 + 2 * r) * groups[b].d);
+      }
+    }
+  }
+}
+
+static void dot_q4_0(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const em_q8_group *groups = groups_of(x, n_in);
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
+      const uint8_t *block = w + b * EM_Q4_0_BLOCK_BYTES;
+      for (unsigned r = 0; r < EM_PANEL; r++) {
+        int dot = dot_nibbles(block, r, (const int8_t *)x + b * EM_GROUP) + groups[b].n32 / 16;
+        y[r] += (float)dot * (load_f16(block + 256 + 2 * r) * groups[b].d);
+      }
+    }
+  }
+}
+
+static void dot_q45_k(const uint8_t *w, bool five, size_t n_in, const uint8_t *x, float *y) {
+  const em_q8_group *groups = groups_of(x, n_in);
+  size_t group_bytes = five ? 320 : 256;
+  memset(y, 0, EM_PANEL * sizeof *y);
+  for (size_t b = 0; b < n_in / EM_GROUP; b++) {
+    const uint8_t *super = w + b / 8 * (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES);
+    const uint8_t *group = super + b % 8 * group_bytes, *tail = super + 8 * group_bytes;
+    const int8_t *q = (const int8_t *)x + b * EM_GROUP;
+    for (unsigned r = 0; r < EM_PANEL; r++) {
+      int dot = dot_nibbles(group, r, q);
+      for (unsigned k = 0; five && k < EM_GROUP; k++)
+        dot += (group[256 + 4 * r + k % 4] >> (k / 4) & 1) * 16 * q[k];
+      float scale = load_f16(tail + 256 + 2 * r) * (float)tail[b % 8 * 16 + r];
+      float minimum = load_f16(tail + 288 + 2 * r) * (float)tail[128 + b % 8 * 16 + r];
+      y[r] += (float)dot * (scale * groups[b].d);
+      y[r] -= minimum * groups[b].sum;
+    }
+  }
+}
+
+static void dot_q4_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++)
+    dot_q45_k(w, false, n_in, x + c * x_stride, y + c * EM_PANEL);
+}
+
+static void dot_q5_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++)
+    dot_q45_k(w, true, n_in, x + c * x_stride, y + c * EM_PANEL);
+}
+
+static void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
+  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
+    const em_q8_group *groups = groups_of(x, n_in);
+    memset(y, 0, EM_PANEL * sizeof *y);
+    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
+      const uint8_t *super = w + b / 8 * EM_Q6_K_BLOCK_BYTES, *group = super + b % 8 * 384, *tail = super + 8 * 384;
+      const int8_t *q = (const int8_t *)x + b * EM_GROUP;
+      for (unsigned r = 0; r < EM_PANEL; r++) {
+        float d = load_f16(tail + 256 + 2 * r);
+        for (unsigned h = 0; h < 2; h++) {
+          int dot = groups[b].n16[h] / 4;
+          for (unsigned k = 16 * h; k < 16 * h + 16; k++) {
+            int low = group[64 * (k / 8) + 4 * r + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
+            int high = group[256 + 64 * h + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
+            dot += (low | high << 4) * q[k];
+          }
+          float scale = d * (float)(int8_t)tail[16 * (b % 8 * 2 + h) + r];
+          y[r] += (float)dot * (scale * groups[b].d);
+        }
+      }
+    }
+  }
+}
+
+/* --- Rows ---------------------------------------------------------------------------------------------------------------- */
+
+static void rms_norm(const float *x, const float *norm, float eps, size_t n, float *y) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += (double)x[i] * (double)x[i];
+  float scale = (float)(1.0 / sqrt(sum / (double)n + (double)eps));
+  for (size_t i = 0; i < n; i++)
+    y[i] = x[i] * scale * norm[i];
+}
+
+static void quantise(const float *x, size_t n, uint8_t *row) {
+  int8_t *q = (int8_t *)row;
+  for (size_t g = 0; g < n / EM_GROUP; g++, x += EM_GROUP, q += EM_GROUP) {
+    em_q8_group group = {0};
+    float max = 0;
+    int sums[2] = {0, 0};
+    bool finite = true;
+    for (unsigned k = 0; k < EM_GROUP; k++) {
+      finite = finite && isfinite(x[k]);
+      max = fabsf(x[k]) > max ? fabsf(x[k]) : max;
+    }
+    float inverse = finite && max > 0 ? 127.0f / max : 0.0f;
+    for (unsigned k = 0; k < EM_GROUP; k++) {
+      /* A product with the rounded inverse of a denormal maximum may be infinite. */
+      float value = finite ? fminf(fmaxf(x[k] * inverse, -127.0f), 127.0f) : 0.0f;
+      q[k] = (int8_t)rintf(value);
+      sums[k / 16] += q[k];
+    }
+    group.d = finite ? max / 127.0f : NAN;
+    group.sum = group.d * (float)(sums[0] + sums[1]);
+    group.n16[0] = -128 * sums[0];
+    group.n16[1] = -128 * sums[1];
+    group.n32 = group.n16[0] + group.n16[1];
+    memcpy(row + n + g * sizeof group, &group, sizeof group);
+  }
+}
+
+/* exp(x) = 2^n exp(r), x = n ln2 + r, |r| <= ln2 / 2, with a polynomial of degree 6 for exp(r): the error of the cut series
+ * is below 2e-7 relative, which dominates the roundings. The wider kernels do the same steps. */
+float em_expf(float x) {
+  if (!(x > -87.0f))
+    return x != x ? x : 0.0f;
+  float n = rintf(x * 1.44269504f);
+  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return ldexpf(p, (int)n);
+}
+
+static void swiglu(const float *g, const float *u, size_t n, float *y) {
+  for (size_t i = 0; i < n; i++)
+    y[i] = g[i] / (1.0f + expf(-g[i])) * u[i];
+}
+
+static void rope(float *x, const float *cos_sin, size_t n, bool neox) {
+  size_t step = neox ? 1 : 2, other = neox ? n : 1;
+  for (size_t k = 0; k < n; k++) {
+    float a = x[k * step], b = x[k * step + other], c = cos_sin[k], s = cos_sin[n + k];
+    x[k * step] = a * c - b * s;
+    x[k * step + other] = a * s + b * c;
+  }
+}
+
+static void merge(float *a, float fa, const float *b, float fb, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    a[i] = a[i] * fa + b[i] * fb;
+}
+
+/* --- Attention ----------------------------------------------------------------------------------------------------------- */
+
+static float k_value(int kind, const em_attend *a, uint32_t t, uint32_t d) {
+  uint32_t lane = t % 16;
+  if (kind == EM_KV_Q8) {
+    const uint8_t *group = a->k + (size_t)(t / 16) * (a->k_dim / 32) * 544 + (size_t)(d / 32) * 544;
+    return load_f16(group + 512 + 2 * lane) * (float)(int8_t)group[d % 32 * 16 + lane];
+  }
+  size_t at = (size_t)(t / 16) * a->k_dim * 16 + (size_t)d * 16 + lane;
+  float value;
+  if (kind == EM_KV_F16)
+    return load_f16(a->k + at * 2);
+  memcpy(&value, a->k + at * 4, sizeof value);
+  return value;
+}
+
+static float v_value(int kind, const em_attend *a, uint32_t t, uint32_t d) {
+  float value;
+  if (kind == EM_KV_Q8) {
+    const uint8_t *row = a->v + (size_t)t * (a->v_dim / 32) * 34;
+    return load_f16(row + a->v_dim + d / 32 * 2) * (float)(int8_t)row[d];
+  }
+  size_t at = (size_t)t * ((a->v_dim + 15) / 16 * 16) + d;
+  if (kind == EM_KV_F16)
+    return load_f16(a->v + at * 2);
+  memcpy(&value, a->v + at * 4, sizeof value);
+  return value;
+}
+
+static void attend(em_attend *a, int kind) {
+  size_t o_stride = (a->v_dim + 15) / 16 * 16;
+  for (uint32_t c = 0; c < a->n_cols; c++) {
+    uint32_t n = a->n_tokens[c];
+    float *scores = a->scores + (size_t)c * EM_KV_PAGE_TOKENS, *o = a->o + c * o_stride;
+    float m = -INFINITY, l = 0;
+    if (n == 0)
+      continue;
+    for (uint32_t t = 0; t < n; t++) {
+      float s = 0;
+      for (uint32_t d = 0; d < a->k_dim; d++)
+        s += a->q[c][d] * k_value(kind, a, t, d);
+      scores[t] = s * a->scale;
+      m = scores[t] > m ? scores[t] : m;
+    }
+    for (uint32_t t = 0; t < n; t++) {
+      scores[t] = em_expf(scores[t] - m);
+      l += scores[t];
+    }
+    a->m[c] = m;
+    a->l[c] = l;
+    memset(o, 0, o_stride * sizeof *o);
+    for (uint32_t t = 0; t < n; t++) {
+      for (uint32_t d = 0; d < a->v_dim; d++)
+        o[d] += scores[t] * v_value(kind, a, t, d);
+    }
+  }
+}
+
+static void attend_f32(em_attend *a) {
+  attend(a, EM_KV_F32);
+}
+
+static void attend_f16(em_attend *a) {
+  attend(a, EM_KV_F16);
+}
+
+static void attend_q8(em_attend *a) {
+  attend(a, EM_KV_Q8);
+}
+
+void em_kernels_scalar(em_cpu_kernels *kernels) {
+  *kernels = (em_cpu_kernels){
+      .dot = {[EM_LAYOUT_F32] = dot_f32,
+              [EM_LAYOUT_F16] = dot_f16,
+              [EM_LAYOUT_BF16] = dot_bf16,
+              [EM_LAYOUT_Q8] = dot_q8,
+              [EM_LAYOUT_Q4_0] = dot_q4_0,
+              [EM_LAYOUT_Q4_K] = dot_q4_k,
+              [EM_LAYOUT_Q5_K] = dot_q5_k,
+              [EM_LAYOUT_Q6_K] = dot_q6_k},
+      .rms_norm = rms_norm,
+      .quantise = quantise,
+      .swiglu = swiglu,
+      .rope = rope,
+      .attend = {[EM_KV_F32] = attend_f32, [EM_KV_F16] = attend_f16, [EM_KV_Q8] = attend_q8},
+      .merge = merge,
+  };
+}

@@ -1,0 +1,69 @@
+/* What the front (backend.c) and the implementations share. Included by nothing outside this folder.
+ *
+ * Each implementation embeds the common structures as the first member of its own and fills one function table. The front has
+ * checked every argument before it calls; implementations rely on that. All entries are required.
+ */
+#pragma once
+
+#include "backend/backend.h"
+
+typedef struct em_backend_fns {
+  void (*close)(em_backend *backend);
+
+  em_status (*weights_bytes)(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error);
+  /* The front fills the common part of *out after success. */
+  em_status (*weights_new)(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
+                           em_weights **out, em_error *error);
+  void (*weights_free)(em_weights *weights);
+
+  em_status (*kv_bytes)(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
+  em_status (*kv_new)(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
+  void (*kv_free)(em_kv *kv);
+  void (*kv_copy)(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
+
+  em_status (*program_bytes)(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error);
+  /* Makes the structure with its own parts only; the front has copied the description into `common`, which the
+   * implementation moves into the first member of its structure, and owns again only when the call fails. */
+  em_status (*program_new)(em_backend *backend, const em_program *common, em_program **out, em_error *error);
+  void (*program_free)(em_program *program); /* frees its own parts and the structure, not the common copies */
+  em_status (*run)(em_program *program, const em_step *step, em_error *error);
+  const float *(*logits)(const em_program *program, uint32_t output);
+} em_backend_fns;
+
+struct em_backend {
+  const em_backend_fns *fns;
+  em_device_kind kind;
+  char name[64];
+};
+
+struct em_weights {
+  em_backend *backend;
+  em_type type; /* of the file */
+  uint64_t n_in, n_rows;
+  unsigned use;
+  uint64_t stored_bytes; /* as em_weights_bytes says */
+};
+
+struct em_kv {
+  em_backend *backend;
+  em_type type;
+  em_kv_layer *layers; /* a copy that the front owns */
+  uint32_t n_layers, n_pages;
+};
+
+struct em_program {
+  em_backend *backend;
+  em_program_desc desc;  /* its stages and values are copies that the front owns */
+  uint8_t *slot_seen;    /* [max_slots], scratch of the step's check */
+  uint64_t min_table_rows; /* rows of the smallest embedding table; UINT64_MAX without one */
+  em_step_counters counters; /* of the last step; filled by run */
+};
+
+/* The devices. Each opens with checked params. */
+em_status em_null_open(const em_backend_params *params, em_backend **out, em_error *error);
+em_status em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
+
+/* What of a value's rows a step uses. */
+static inline uint32_t em_value_max_rows(const em_program_desc *desc, em_value value) {
+  return desc->values[value].outputs_only ? desc->max_outputs : desc->max_rows;
+}

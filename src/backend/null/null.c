@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The null backend: it holds no tensors, counts what a step would read, and answers zero logits. Plans, the scheduler and the
+ * paging of the KV cache are tested with it in milliseconds. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backend/impl.h"
+#include "base/checked.h"
+
+typedef struct null_program {
+  em_program common;
+  float *logits; /* zeros */
+} null_program;
+
+static void null_close(em_backend *backend) {
+  free(backend);
+}
+
+static em_status null_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out,
+                                    em_error *error) {
+  uint64_t row_bytes = 0;
+  (void)em_type_row_bytes(desc->type, desc->n_in, &row_bytes); /* the front has checked it */
+  *out = row_bytes * desc->n_rows;
+  return EM_OK;
+}
+
+static em_status null_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
+                                  em_weights **out, em_error *error) {
+  *out = em_calloc(1, sizeof **out);
+  return *out ? EM_OK : em_fail(error, EM_ERR_NO_MEMORY, "no memory for weights");
+}
+
+static void null_weights_free(em_weights *weights) {
+  free(weights);
+}
+
+static uint64_t token_bytes(em_type type, const em_kv_layer *layer) {
+  const em_type_info *info = em_type_get(type);
+  uint64_t values = (uint64_t)layer->n_heads * (layer->k_dim + layer->v_dim);
+  return values / info->block_len * info->block_bytes;
+}
+
+static em_status null_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < desc->n_layers; i++)
+    sum += token_bytes(desc->type, &desc->layers[i]) * EM_KV_PAGE_TOKENS;
+  if (!em_mul_u64(sum, desc->n_pages, out))
+    return em_fail(error, EM_ERR_TOO_BIG, "the KV cache is too big");
+  return EM_OK;
+}
+
+static em_status null_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error) {
+  *out = em_calloc(1, sizeof **out);
+  return *out ? EM_OK : em_fail(error, EM_ERR_NO_MEMORY, "no memory for the KV cache");
+}
+
+static void null_kv_free(em_kv *kv) {
+  free(kv);
+}
+
+static void null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens) {
+}
+
+static em_status null_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
+                                    em_error *error) {
+  *out = (uint64_t)desc->max_outputs * desc->values[desc->logits].width * sizeof(float);
+  return EM_OK;
+}
+
+static em_status null_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
+  null_program *program = em_calloc(1, sizeof *program);
+  size_t width = common->desc.values[common->desc.logits].width;
+  float *logits = em_calloc(common->desc.max_outputs * width, sizeof *logits);
+  if (!program || !logits) {
+    free(program);
+    free(logits);
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for a program");
+  }
+  program->common = *common;
+  program->logits = logits;
+  *out = &program->common;
+  return EM_OK;
+}
+
+static void null_program_free(em_program *base) {
+  null_program *program = (null_program *)base;
+  free(program->logits);
+  free(program);
+}
+
+static em_status null_run(em_program *program, const em_step *step, em_error *error) {
+  const em_program_desc *desc = &program->desc;
+  em_step_counters counters = {.n_stages = desc->n_stages};
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    switch (stage->kind) {
+    case EM_STAGE_EMBED:
+      counters.weights_bytes += stage->embed.table->stored_bytes / stage->embed.table->n_rows * step->n_rows;
+      break;
+    case EM_STAGE_LINEAR:
+      for (uint32_t p = 0; p < stage->linear.n_parts; p++)
+        counters.weights_bytes += stage->linear.w[p]->stored_bytes;
+      break;
+    case EM_STAGE_ATTENTION:
+      for (uint32_t r = 0; r < step->n_rows; r++) {
+        if (r + 1 == step->n_rows || step->slots[r + 1] != step->slots[r])
+          counters.kv_bytes += ((uint64_t)step->positions[r] + 1) *
+                               token_bytes(desc->kv->type, &desc->kv->layers[stage->attention.kv_layer]);
+      }
+      break;
+    case EM_STAGE_ROPE_STORE:
+    case EM_N_STAGE_KINDS:
+      break;
+    }
+  }
+  program->counters = counters;
+  return EM_OK;
+}
+
+static const float *null_logits(const em_program *program, uint32_t output) {
+  return ((const null_program *)program)->logits + (size_t)output * program->desc.values[program->desc.logits].width;
+}
+
+static const em_backend_fns null_fns = {
+    .close = null_close,
+    .weights_bytes = null_weights_bytes,
+    .weights_new = null_weights_new,
+    .weights_free = null_weights_free,
+    .kv_bytes = null_kv_bytes,
+    .kv_new = null_kv_new,
+    .kv_free = null_kv_free,
+    .kv_copy = null_kv_copy,
+    .program_bytes = null_program_bytes,
+    .program_new = null_program_new,
+    .program_free = null_program_free,
+    .run = null_run,
+    .logits = null_logits,
+};
+
+em_status em_null_open(const em_backend_params *params, em_backend **out, em_error *error) {
+  em_backend *backend = em_calloc(1, sizeof *backend);
+  if (!backend)
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for a backend");
+  backend->fns = &null_fns;
+  backend->kind = EM_DEVICE_NULL;
+  snprintf(backend->name, sizeof backend->name, "null");
+  *out = backend;
+  return EM_OK;
+}

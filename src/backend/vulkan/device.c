@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "backend/vulkan/vk.h"
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "backend/vulkan/devices.h"
+
+#define MAX_DEVICES 16u
+
+static const char *result_word(VkResult result) {
+  switch (result) {
+  case VK_ERROR_OUT_OF_HOST_MEMORY:
+    return "the computer is out of memory";
+  case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    return "the graphics device is out of memory";
+  case VK_ERROR_DEVICE_LOST:
+    return "the graphics device was lost";
+  case VK_TIMEOUT:
+    return "the graphics device did not answer in time";
+  case VK_ERROR_INITIALIZATION_FAILED:
+    return "the graphics driver could not be initialised";
+  default:
+    return "the graphics driver failed";
+  }
+}
+
+em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *error) {
+  if (result == VK_SUCCESS)
+    return EM_OK;
+  if (result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
+    return em_fail(error, EM_ERR_NO_MEMORY, "%s (%s)", result_word(result), what);
+  vk->failed = true;
+  return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
+}
+
+/* --- The loader and the instance -------------------------------------------------------------------------------------- */
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL report(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                             VkDebugUtilsMessageTypeFlagsEXT types,
+                                             const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
+  (void)types;
+  (void)user;
+  em_log(severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT ? EM_LOG_ERROR : EM_LOG_WARNING, "vulkan: %s",
+         data->pMessage);
+  return VK_FALSE;
+}
+
+static em_status open_instance(em_vk *vk, em_error *error) {
+  vk->loader = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!vk->loader)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "this computer has no Vulkan loader (libvulkan.so.1)");
+  /* A symbol's address comes as an object pointer; POSIX guarantees that it converts. */
+  PFN_vkGetInstanceProcAddr get = NULL;
+  void *symbol = dlsym(vk->loader, "vkGetInstanceProcAddr");
+  memcpy(&get, &symbol, sizeof get);
+  if (!get)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is damaged");
+  PFN_vkCreateInstance create = (PFN_vkCreateInstance)get(NULL, "vkCreateInstance");
+  PFN_vkEnumerateInstanceExtensionProperties list =
+      (PFN_vkEnumerateInstanceExtensionProperties)get(NULL, "vkEnumerateInstanceExtensionProperties");
+  if (!create || !list)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is damaged");
+
+  bool debug_utils = false;
+  VkExtensionProperties extensions[64];
+  uint32_t n = sizeof extensions / sizeof extensions[0];
+  VkResult result = list(NULL, &n, extensions);
+  if (result == VK_SUCCESS || result == VK_INCOMPLETE)
+    for (uint32_t i = 0; i < n; i++)
+      debug_utils |= strcmp(extensions[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0;
+  const char *names[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+  VkDebugUtilsMessengerCreateInfoEXT messenger = {
+      .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+      .messageSeverity =
+          VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT,
+      .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+      .pfnUserCallback = report,
+  };
+  VkInstanceCreateInfo info = {
+      .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+      .pNext = debug_utils ? &messenger : NULL,
+      .pApplicationInfo = &(VkApplicationInfo){.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                               .pApplicationName = "Hearth",
+                                               .pEngineName = "Ember",
+                                               .apiVersion = VK_API_VERSION_1_2},
+      .enabledExtensionCount = debug_utils ? 1 : 0,
+      .ppEnabledExtensionNames = names,
+  };
+  result = create(&info, NULL, &vk->instance);
+  if (result != VK_SUCCESS) {
+    vk->instance = VK_NULL_HANDLE;
+    return em_vk_result(vk, result, "creating the instance", error);
+  }
+#define X(name)                                                                                       \
+  vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name);                                          \
+  if (!vk->fn.name)                                                                                   \
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is too old (no vk" #name ")");
+  EM_VK_INSTANCE_FUNCTIONS(X)
+#undef X
+  return EM_OK;
+}
+
+/* --- Devices ---------------------------------------------------------------------------------------------------------- */
+
+static int rank(VkPhysicalDeviceType type) {
+  switch (type) {
+  case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+    return 0;
+  case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+    return 1;
+  case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+    return 2;
+  default:
+    return 3;
+  }
+}
+
+static bool has_extension(em_vk *vk, VkPhysicalDevice device, const char *name) {
+  uint32_t n = 0;
+  if (vk->fn.EnumerateDeviceExtensionProperties(device, NULL, &n, NULL) != VK_SUCCESS || n == 0)
+    return false;
+  VkExtensionProperties *list = calloc(n, sizeof *list);
+  if (!list)
+    return false;
+  bool found = false;
+  VkResult result = vk->fn.EnumerateDeviceExtensionProperties(device, NULL, &n, list);
+  if (result == VK_SUCCESS || result == VK_INCOMPLETE)
+    for (uint32_t i = 0; i < n && !found; i++)
+      found = strcmp(list[i].extensionName, name) == 0;
+  free(list);
+  return found;
+}
+
+/* The devices in our order: discrete, integrated, virtual, software; the driver's order among equals. */
+static em_status enumerate(em_vk *vk, VkPhysicalDevice out[MAX_DEVICES], uint32_t *n_out, em_error *error) {
+  VkPhysicalDevice found[MAX_DEVICES];
+  uint32_t n = MAX_DEVICES;
+  *n_out = 0;
+  VkResult result = vk->fn.EnumeratePhysicalDevices(vk->instance, &n, found);
+  if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+    return em_vk_result(vk, result, "listing the devices", error);
+  for (int wanted = 0; wanted < 4; wanted++)
+    for (uint32_t i = 0; i < n; i++) {
+      VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+      vk->fn.GetPhysicalDeviceProperties2(found[i], &properties);
+      if (rank(properties.properties.deviceType) == wanted)
+        out[(*n_out)++] = found[i];
+    }
+  return EM_OK;
+}
+
+static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) {
+  VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
+  VkPhysicalDevicePCIBusInfoPropertiesEXT pci = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT, .pNext = &driver};
+  VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &driver};
+  bool has_pci = has_extension(vk, device, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
+  if (has_pci)
+    properties.pNext = &pci;
+  vk->fn.GetPhysicalDeviceProperties2(device, &properties);
+  VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+  vk->fn.GetPhysicalDeviceMemoryProperties2(device, &memory);
+  snprintf(out->name, sizeof out->name, "%s", properties.properties.deviceName);
+  snprintf(out->driver, sizeof out->driver, "%s %s", driver.driverName, driver.driverInfo);
+  out->kind = rank(properties.properties.deviceType) == 0   ? EM_VULKAN_DISCRETE
+              : rank(properties.properties.deviceType) == 1 ? EM_VULKAN_INTEGRATED
+              : rank(properties.properties.deviceType) == 2 ? EM_VULKAN_VIRTUAL
+                                                            : EM_VULKAN_SOFTWARE;
+  /* An integrated device may split what it can use into several local heaps (its carve-out and the rest); all of them count. A
+   * discrete one has one that matters. */
+  for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
+    const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
+    if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
+      continue;
+    if (out->kind == EM_VULKAN_INTEGRATED)
+      out->memory_bytes += heap->size;
+    else if (heap->size > out->memory_bytes)
+      out->memory_bytes = heap->size;
+  }
+  out->vendor_id = properties.properties.vendorID;
+  out->device_id = properties.properties.deviceID;
+  if (has_pci)
+    snprintf(out->pci, sizeof out->pci, "%04x:%02x:%02x.%x", pci.pciDomain, pci.pciBus, pci.pciDevice, pci.pciFunction);
+}
+
+em_status em_vulkan_list(em_vulkan_device *out, uint32_t max, uint32_t *n_out, em_error *error) {
+  em_status status = EM_OK;
+  em_vk vk = {0};
+  VkPhysicalDevice devices[MAX_DEVICES];
+  uint32_t n = 0;
+  *n_out = 0;
+  EM_TRY(open_instance(&vk, error));
+  EM_TRY(enumerate(&vk, devices, &n, error));
+  for (uint32_t i = 0; i < n && i < max; i++) {
+    out[i] = (em_vulkan_device){0};
+    describe(&vk, devices[i], &out[i]);
+    (*n_out)++;
+  }
+fail:
+  em_vk_close(&vk);
+  return status;
+}
+
+static em_status check_features(em_vk *vk, em_error *error) {
+  VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &twelve};
+  if (vk->properties.apiVersion < VK_API_VERSION_1_2)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "%s speaks Vulkan %u.%u; 1.2 is needed", vk->properties.deviceName,
+                   VK_API_VERSION_MAJOR(vk->properties.apiVersion), VK_API_VERSION_MINOR(vk->properties.apiVersion));
+  vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &features);
+  if (!twelve.bufferDeviceAddress || !twelve.timelineSemaphore || !twelve.scalarBlockLayout)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the driver of %s lacks %s", vk->properties.deviceName,
+                   !twelve.bufferDeviceAddress ? "buffer device addresses"
+                   : !twelve.timelineSemaphore ? "timeline semaphores"
+                                               : "scalar block layouts");
+  return EM_OK;
+}
+
+static em_status choose_queue(em_vk *vk, em_error *error) {
+  VkQueueFamilyProperties families[32];
+  uint32_t n = 32;
+  vk->fn.GetPhysicalDeviceQueueFamilyProperties(vk->physical, &n, families);
+  /* A family that computes and does not draw leaves the desktop's queue alone. */
+  for (int pass = 0; pass < 2; pass++)
+    for (uint32_t i = 0; i < n; i++)
+      if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && families[i].queueCount > 0 &&
+          (pass == 1 || !(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))) {
+        vk->queue_family = i;
+        return EM_OK;
+      }
+  return em_fail(error, EM_ERR_UNSUPPORTED, "%s cannot compute", vk->properties.deviceName);
+}
+
+static void read_limits(em_vk *vk) {
+  VkPhysicalDeviceMaintenance3Properties three = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
+  VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+                                                 .pNext = &three};
+  vk->driver = (VkPhysicalDeviceDriverProperties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
+                                                  .pNext = &subgroup};
+  VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                            .pNext = &vk->driver};
+  vk->fn.GetPhysicalDeviceProperties2(vk->physical, &properties);
+  vk->driver.pNext = NULL;
+  vk->properties = properties.properties;
+  VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+  vk->fn.GetPhysicalDeviceMemoryProperties2(vk->physical, &memory);
+  vk->memory = memory.memoryProperties;
+  vk->subgroup_size = subgroup.subgroupSize;
+  vk->software = vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  vk->unified = vk->software || vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+  /* A block of a GiB is large enough for any tensor to need few of them, and small enough for every driver. */
+  vk->max_allocation_bytes = 1ull << 30;
+  if (three.maxMemoryAllocationSize > 0 && three.maxMemoryAllocationSize < vk->max_allocation_bytes)
+    vk->max_allocation_bytes = three.maxMemoryAllocationSize;
+  /* A processor runs one row's sum fastest in one go; a GPU hides its memory's latency with more invocations. */
+  vk->split = vk->software ? 1 : 8;
+}
+
+em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
+  em_status status = EM_OK;
+  VkPhysicalDevice devices[MAX_DEVICES];
+  uint32_t n = 0;
+  *vk = (em_vk){0};
+  EM_TRY(open_instance(vk, error));
+  EM_TRY(enumerate(vk, devices, &n, error));
+  if (index >= n) {
+    status = em_fail(error, EM_ERR_UNSUPPORTED, "there is no device vulkan:%u (this computer has %u)", index, n);
+    goto fail;
+  }
+  vk->physical = devices[index];
+  read_limits(vk);
+  EM_TRY(check_features(vk, error));
+  EM_TRY(choose_queue(vk, error));
+  VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                             .bufferDeviceAddress = VK_TRUE,
+                                             .timelineSemaphore = VK_TRUE,
+                                             .scalarBlockLayout = VK_TRUE};
+  VkDeviceCreateInfo info = {
+      .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+      .pNext = &twelve,
+      .queueCreateInfoCount = 1,
+      .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                                      .queueFamilyIndex = vk->queue_family,
+                                                      .queueCount = 1,
+                                                      .pQueuePriorities = &(float){1.0f}},
+  };
+  VkResult result = vk->fn.CreateDevice(vk->physical, &info, NULL, &vk->device);
+  if (result != VK_SUCCESS)
+    vk->device = VK_NULL_HANDLE;
+  EM_TRY(em_vk_result(vk, result, "creating the device", error));
+#define X(name)                                                                                          \
+  vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);                          \
+  if (!vk->fn.name) {                                                                                    \
+    status = em_fail(error, EM_ERR_UNSUPPORTED, "the graphics driver is too old (no vk" #name ")");      \
+    goto fail;                                                                                           \
+  }
+  EM_VK_DEVICE_FUNCTIONS(X)
+#undef X
+#define X(name) vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);
+  EM_VK_DEBUG_FUNCTIONS(X)
+#undef X
+  vk->fn.GetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
+  VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                  .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                  .queueFamilyIndex = vk->queue_family};
+  EM_TRY(em_vk_result(vk, vk->fn.CreateCommandPool(vk->device, &pool, NULL, &vk->commands), "making a command pool",
+                      error));
+  VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                    .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+  VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+  EM_TRY(em_vk_result(vk, vk->fn.CreateSemaphore(vk->device, &semaphore, NULL, &vk->timeline), "making a semaphore",
+                      error));
+  em_vk_name(vk, VK_OBJECT_TYPE_SEMAPHORE, (uint64_t)(uintptr_t)vk->timeline, "steps");
+  return EM_OK;
+fail:
+  em_vk_close(vk);
+  return status;
+}
+
+void em_vk_close(em_vk *vk) {
+  if (vk->device) {
+    /* A lost device need not be waited for. */
+    if (!vk->failed && vk->fn.DeviceWaitIdle)
+      vk->fn.DeviceWaitIdle(vk->device);
+    if (vk->staging)
+      em_vk_buffer_free(vk, vk->staging);
+    free(vk->staging);
+    if (vk->timeline)
+      vk->fn.DestroySemaphore(vk->device, vk->timeline, NULL);
+    if (vk->commands)
+      vk->fn.DestroyCommandPool(vk->device, vk->commands, NULL);
+    if (vk->fn.DestroyDevice)
+      vk->fn.DestroyDevice(vk->device, NULL);
+  }
+  if (vk->instance && vk->fn.DestroyInstance)
+    vk->fn.DestroyInstance(vk->instance, NULL);
+  if (vk->loader)
+    dlclose(vk->loader);
+  *vk = (em_vk){.failed = vk->failed};
+}
+
+void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *format, ...) {
+  if (!vk->fn.SetDebugUtilsObjectNameEXT)
+    return;
+  char name[96];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(name, sizeof name, format, args);
+  va_end(args);
+  VkDebugUtilsObjectNameInfoEXT info = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+                                        .objectType = type,
+                                        .objectHandle = object,
+                                        .pObjectName = name};
+  vk->fn.SetDebugUtilsObjectNameEXT(vk->device, &info);
+}
+
+em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {
+  if (vk->failed)
+    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
+  uint64_t value = vk->submitted + 1;
+  VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                            .signalSemaphoreValueCount = 1,
+                                            .pSignalSemaphoreValues = &value};
+  VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                         .pNext = &timeline,
+                         .commandBufferCount = 1,
+                         .pCommandBuffers = &commands,
+                         .signalSemaphoreCount = 1,
+                         .pSignalSemaphores = &vk->timeline};
+  em_status status = em_vk_result(vk, vk->fn.QueueSubmit(vk->queue, 1, &submit, VK_NULL_HANDLE), what, error);
+  if (status != EM_OK)
+    return status;
+  vk->submitted = value;
+  VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+                              .semaphoreCount = 1,
+                              .pSemaphores = &vk->timeline,
+                              .pValues = &value};
+  VkResult result = vk->fn.WaitSemaphores(vk->device, &wait, EM_VK_WAIT_NS);
+  if (result != VK_SUCCESS)
+    vk->failed = true; /* work may still be running: nothing of this device may be touched any more */
+  return em_vk_result(vk, result, what, error);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "backend/vulkan/vulkan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/checked.h"
+
+static void close_backend(em_backend *backend) {
+  em_vulkan *vulkan = (em_vulkan *)backend;
+  em_vk_pipelines_close(vulkan);
+  em_vk_close(&vulkan->vk);
+  free(vulkan);
+}
+
+static const em_backend_fns functions = {
+    .close = close_backend,
+    .weights_bytes = em_vulkan_weights_bytes,
+    .weights_new = em_vulkan_weights_new,
+    .weights_free = em_vulkan_weights_free,
+    .kv_bytes = em_vulkan_kv_bytes,
+    .kv_new = em_vulkan_kv_new,
+    .kv_free = em_vulkan_kv_free,
+    .kv_copy = em_vulkan_kv_copy,
+    .program_bytes = em_vulkan_program_bytes,
+    .program_new = em_vulkan_program_new,
+    .program_free = em_vulkan_program_free,
+    .run = em_vulkan_run,
+    .logits = em_vulkan_logits,
+};
+
+em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan *vulkan = em_calloc(1, sizeof *vulkan);
+  if (!vulkan)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  EM_TRY(em_vk_open(params->device_index, &vulkan->vk, error));
+  EM_TRY(em_vk_pipelines_open(vulkan, error));
+  vulkan->base.fns = &functions;
+  vulkan->base.kind = EM_DEVICE_VULKAN;
+  snprintf(vulkan->base.name, sizeof vulkan->base.name, "vulkan:%u (%.40s)", params->device_index,
+           vulkan->vk.properties.deviceName);
+  *out = &vulkan->base;
+  return EM_OK;
+fail:
+  close_backend(&vulkan->base);
+  return status;
+}

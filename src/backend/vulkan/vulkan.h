@@ -1,0 +1,90 @@
+/* The Vulkan backend's objects. Private to this room. */
+#pragma once
+
+#include "backend/impl.h"
+#include "backend/vulkan/layout.h"
+#include "backend/vulkan/vk.h"
+
+/* --- Pipelines -------------------------------------------------------------------------------------------------------- */
+
+/* One SPIR-V module each, made at build time from shaders/. */
+typedef enum em_vk_shader {
+  EM_VK_SHADER_EMBED,
+  EM_VK_SHADER_NORM,
+  EM_VK_SHADER_LINEAR,
+  EM_VK_SHADER_STORE,
+  EM_VK_SHADER_ATTEND,
+  EM_VK_SHADER_REDUCE,
+  EM_VK_N_SHADERS
+} em_vk_shader;
+
+typedef struct em_vk_spirv {
+  const char *name;
+  const uint32_t *words;
+  size_t bytes;
+} em_vk_spirv;
+extern const em_vk_spirv em_vk_spirvs[EM_VK_N_SHADERS];
+
+#define EM_VK_MAX_CONSTANTS 8u
+#define EM_VK_MAX_PIPELINES 80u
+
+/* A shader with its specialisation constants: constant i has id i. */
+typedef struct em_vk_variant {
+  em_vk_shader shader;
+  uint32_t n_constants;
+  uint32_t constants[EM_VK_MAX_CONSTANTS];
+} em_vk_variant;
+
+typedef struct em_vulkan {
+  em_backend base;
+  em_vk vk;
+  VkPipelineLayout layout;
+  VkShaderModule modules[EM_VK_N_SHADERS];
+  em_vk_variant variants[EM_VK_MAX_PIPELINES];
+  VkPipeline pipelines[EM_VK_MAX_PIPELINES];
+  uint32_t n_pipelines;
+} em_vulkan;
+
+em_status em_vk_pipelines_open(em_vulkan *vulkan, em_error *error);
+void em_vk_pipelines_close(em_vulkan *vulkan);
+
+/* The pipeline of a variant, made when it is asked for the first time. */
+em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipeline *out, em_error *error);
+
+/* --- Weights and the cache --------------------------------------------------------------------------------------------- */
+
+typedef struct em_vulkan_weights {
+  em_weights base;
+  bool has_data;
+  const em_vk_layout *layout; /* NULL for a vector */
+  em_vk_segments tiles;       /* of a matrix or table: a unit is a tile of 32 rows */
+  em_vk_buffer vector;        /* float32 */
+  float *host;                /* a vector's values, for tables that the host computes */
+} em_vulkan_weights;
+
+em_status em_vulkan_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out,
+                                  em_error *error);
+em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
+                                em_weights **out, em_error *error);
+void em_vulkan_weights_free(em_weights *weights);
+
+typedef struct em_vulkan_kv {
+  em_kv base;
+  em_vk_segments *keys, *values; /* one a layer; a unit is a page: [kv head][token][dim] */
+} em_vulkan_kv;
+
+em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
+em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
+void em_vulkan_kv_free(em_kv *kv);
+void em_vulkan_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
+
+/* Bytes of one head's values at one position. */
+uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim);
+
+/* --- Programs ---------------------------------------------------------------------------------------------------------- */
+
+em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error);
+em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error);
+void em_vulkan_program_free(em_program *program);
+em_status em_vulkan_run(em_program *program, const em_step *step, em_error *error);
+const float *em_vulkan_logits(const em_program *program, uint32_t output);

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/vulkan/vulkan.h"
+#include "base/checked.h"
+
+#define READ_BYTES (8u << 20)
+
+static em_status check(const em_weights_desc *desc, const em_vk_layout **layout, em_error *error) {
+  *layout = NULL;
+  if (desc->use == EM_USE_VECTOR) {
+    if (!em_type_get(desc->type)->decode)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "%s: vectors of type %s are not supported", desc->name,
+                     em_type_get(desc->type)->name);
+    return EM_OK;
+  }
+  *layout = em_vk_layout_get(desc->type);
+  if (!*layout)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "%s: the type %s has no shaders yet", desc->name,
+                   em_type_get(desc->type)->name);
+  if (desc->n_in % 4 != 0)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "%s: rows of %llu values are no multiple of 4", desc->name,
+                   (unsigned long long)desc->n_in);
+  return EM_OK;
+}
+
+static uint64_t n_tiles(uint64_t n_rows) {
+  return (n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
+}
+
+em_status em_vulkan_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out,
+                                  em_error *error) {
+  (void)backend;
+  const em_vk_layout *layout;
+  em_status status = check(desc, &layout, error);
+  if (status != EM_OK)
+    return status;
+  if (!em_mul_u64(layout ? n_tiles(desc->n_rows) : desc->n_in, layout ? em_vk_tile_bytes(layout, desc->n_in) : 4, out))
+    return em_fail(error, EM_ERR_TOO_BIG, "%s is too large", desc->name);
+  return EM_OK;
+}
+
+static em_status load_vector(em_vulkan *vulkan, em_vulkan_weights *weights, const em_weights_desc *desc,
+                             em_read_fn read, void *user, em_error *error) {
+  em_status status = EM_OK;
+  const em_type_info *type = em_type_get(desc->type);
+  uint64_t bytes;
+  void *file = NULL;
+  if (!em_type_row_bytes(desc->type, desc->n_in, &bytes))
+    return em_fail(error, EM_ERR_ARGUMENT, "%s has no whole number of blocks", desc->name);
+  file = em_calloc(1, bytes);
+  weights->host = em_calloc(desc->n_in, sizeof(float));
+  if (!file || !weights->host) {
+    status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+    goto fail;
+  }
+  EM_TRY(read(user, 0, file, bytes, error));
+  type->decode(file, weights->host, desc->n_in / type->block_len);
+  EM_TRY(em_vk_buffer_new(&vulkan->vk, EM_VK_DEVICE, desc->n_in * 4, desc->name, &weights->vector, error));
+  EM_TRY(em_vk_write(&vulkan->vk, &weights->vector, 0, weights->host, desc->n_in * 4, error));
+fail:
+  free(file);
+  return status;
+}
+
+static em_status load_tiles(em_vulkan *vulkan, em_vulkan_weights *weights, const em_weights_desc *desc, em_read_fn read,
+                            void *user, em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &vulkan->vk;
+  const em_vk_layout *layout = weights->layout;
+  uint64_t row_bytes, tile_bytes = em_vk_tile_bytes(layout, desc->n_in), tiles = n_tiles(desc->n_rows);
+  uint8_t *rows = NULL, *packed = NULL;
+  if (!em_type_row_bytes(desc->type, desc->n_in, &row_bytes))
+    return em_fail(error, EM_ERR_ARGUMENT, "%s has no whole number of blocks", desc->name);
+  EM_TRY(em_vk_segments_new(vk, tiles, tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name, &weights->tiles, error));
+  uint64_t at_once = READ_BYTES / (row_bytes * EM_VK_TILE_ROWS);
+  if (at_once == 0)
+    at_once = 1;
+  if (at_once > tiles)
+    at_once = tiles;
+  rows = malloc(at_once * EM_VK_TILE_ROWS * row_bytes);
+  packed = malloc(at_once * tile_bytes);
+  if (!rows || !packed) {
+    status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+    goto fail;
+  }
+  for (uint64_t tile = 0; tile < tiles;) {
+    uint64_t segment = tile / weights->tiles.units_per_segment, inside = tile % weights->tiles.units_per_segment;
+    uint64_t n = tiles - tile < at_once ? tiles - tile : at_once;
+    if (n > weights->tiles.units_per_segment - inside)
+      n = weights->tiles.units_per_segment - inside;
+    uint64_t first_row = tile * EM_VK_TILE_ROWS, n_rows = n * EM_VK_TILE_ROWS;
+    if (n_rows > desc->n_rows - first_row)
+      n_rows = desc->n_rows - first_row;
+    for (uint64_t done = 0; done < n_rows * row_bytes;) { /* a row may be longer than one read */
+      uint64_t part = n_rows * row_bytes - done < READ_BYTES ? n_rows * row_bytes - done : READ_BYTES;
+      EM_TRY(read(user, first_row * row_bytes + done, rows + done, part, error));
+      done += part;
+    }
+    em_vk_buffer *buffer = &weights->tiles.buffers[segment];
+    uint8_t *to = buffer->mapped ? (uint8_t *)buffer->mapped + inside * tile_bytes : packed;
+    for (uint64_t i = 0; i < n; i++) {
+      uint64_t left = n_rows - i * EM_VK_TILE_ROWS;
+      em_vk_pack_tile(layout, desc->n_in, rows + i * EM_VK_TILE_ROWS * row_bytes, row_bytes,
+                      (uint32_t)(left < EM_VK_TILE_ROWS ? left : EM_VK_TILE_ROWS), to + i * tile_bytes);
+    }
+    if (!buffer->mapped)
+      EM_TRY(em_vk_write(vk, buffer, inside * tile_bytes, packed, n * tile_bytes, error));
+    tile += n;
+  }
+fail:
+  free(rows);
+  free(packed);
+  return status;
+}
+
+em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
+                                em_weights **out, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan *vulkan = (em_vulkan *)backend;
+  em_vulkan_weights *weights = em_calloc(1, sizeof *weights);
+  if (!weights)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  weights->base.backend = backend;
+  EM_TRY(check(desc, &weights->layout, error));
+  if (read) {
+    EM_TRY(weights->layout ? load_tiles(vulkan, weights, desc, read, user, error)
+                           : load_vector(vulkan, weights, desc, read, user, error));
+    weights->has_data = true;
+  }
+  *out = &weights->base;
+  return EM_OK;
+fail:
+  em_vulkan_weights_free(&weights->base);
+  return status;
+}
+
+void em_vulkan_weights_free(em_weights *base) {
+  em_vulkan_weights *weights = (em_vulkan_weights *)base;
+  em_vk *vk = &((em_vulkan *)base->backend)->vk;
+  em_vk_segments_free(vk, &weights->tiles);
+  em_vk_buffer_free(vk, &weights->vector);
+  free(weights->host);
+  free(weights);
+}
+
+/* --- The cache --------------------------------------------------------------------------------------------------------- */
+
+uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim) {
+  if (type == EM_TYPE_Q8_0)
+    return dim / 32u * 36u; /* 32 int8 and a half, padded to whole words */
+  return (uint64_t)dim * (type == EM_TYPE_F16 ? 2u : 4u);
+}
+
+static uint64_t page_bytes(em_type type, uint32_t n_heads, uint32_t dim) {
+  return (uint64_t)n_heads * EM_KV_PAGE_TOKENS * em_vulkan_kv_head_bytes(type, dim);
+}
+
+em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
+  (void)backend;
+  uint64_t total = 0, layer;
+  for (uint32_t i = 0; i < desc->n_layers; i++) {
+    const em_kv_layer *l = &desc->layers[i];
+    if (l->k_dim > 256 || l->v_dim > 256 || l->k_dim % 8 != 0 || l->v_dim % 8 != 0)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "heads of %u and %u values have no shaders yet", l->k_dim, l->v_dim);
+    if (!em_mul_u64(desc->n_pages,
+                    page_bytes(desc->type, l->n_heads, l->k_dim) + page_bytes(desc->type, l->n_heads, l->v_dim), &layer) ||
+        !em_add_u64(total, layer, &total))
+      return em_fail(error, EM_ERR_TOO_BIG, "the cache is too large");
+  }
+  *out = total;
+  return EM_OK;
+}
+
+em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &((em_vulkan *)backend)->vk;
+  uint64_t bytes;
+  em_vulkan_kv *kv = em_calloc(1, sizeof *kv);
+  if (!kv)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  kv->base.backend = backend;
+  EM_TRY(em_vulkan_kv_bytes(backend, desc, &bytes, error));
+  if (desc->n_pages > 0) {
+    kv->keys = em_calloc(desc->n_layers, sizeof *kv->keys);
+    kv->values = em_calloc(desc->n_layers, sizeof *kv->values);
+    if (!kv->keys || !kv->values) {
+      status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+      goto fail;
+    }
+    for (uint32_t i = 0; i < desc->n_layers; i++) {
+      const em_kv_layer *l = &desc->layers[i];
+      kv->base.n_layers = i + 1;
+      EM_TRY(em_vk_segments_new(vk, desc->n_pages, page_bytes(desc->type, l->n_heads, l->k_dim), true, "keys",
+                                &kv->keys[i], error));
+      EM_TRY(em_vk_segments_new(vk, desc->n_pages, page_bytes(desc->type, l->n_heads, l->v_dim), true, "values",
+                                &kv->values[i], error));
+    }
+  }
+  *out = &kv->base;
+  return EM_OK;
+fail:
+  em_vulkan_kv_free(&kv->base);
+  return status;
+}
+
+void em_vulkan_kv_free(em_kv *base) {
+  em_vulkan_kv *kv = (em_vulkan_kv *)base;
+  em_vk *vk = &((em_vulkan *)base->backend)->vk;
+  for (uint32_t i = 0; i < base->n_layers; i++) {
+    if (kv->keys)
+      em_vk_segments_free(vk, &kv->keys[i]);
+    if (kv->values)
+      em_vk_segments_free(vk, &kv->values[i]);
+  }
+  free(kv->keys);
+  free(kv->values);
+  free(kv);
+}
+
+/* Copies the same stretch of every head of a page, [kv head][token][dim]. */
+static void copy_pages(em_vk *vk, VkCommandBuffer commands, em_vk_segments *segments, uint32_t from, uint32_t to,
+                       uint32_t n_heads, uint64_t stretch_bytes) {
+  em_vk_buffer *source = &segments->buffers[from / segments->units_per_segment];
+  em_vk_buffer *target = &segments->buffers[to / segments->units_per_segment];
+  uint64_t source_at = from % segments->units_per_segment * segments->unit_bytes;
+  uint64_t target_at = to % segments->units_per_segment * segments->unit_bytes;
+  uint64_t head_bytes = segments->unit_bytes / n_heads;
+  for (uint32_t h = 0; h < n_heads; h++) {
+    VkBufferCopy region = {.srcOffset = source_at + h * head_bytes,
+                           .dstOffset = target_at + h * head_bytes,
+                           .size = stretch_bytes};
+    vk->fn.CmdCopyBuffer(commands, source->buffer, target->buffer, 1, &region);
+  }
+}
+
+void em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens) {
+  em_vulkan_kv *kv = (em_vulkan_kv *)base;
+  em_vk *vk = &((em_vulkan *)base->backend)->vk;
+  VkCommandBuffer commands;
+  /* A failure latches vk->failed, and the next run reports it. */
+  if (em_vk_begin(vk, &commands, NULL) != EM_OK)
+    return;
+  for (uint32_t i = 0; i < base->n_layers; i++) {
+    const em_kv_layer *l = &base->layers[i];
+    copy_pages(vk, commands, &kv->keys[i], from, to, l->n_heads,
+               n_tokens * em_vulkan_kv_head_bytes(base->type, l->k_dim));
+    copy_pages(vk, commands, &kv->values[i], from, to, l->n_heads,
+               n_tokens * em_vulkan_kv_head_bytes(base->type, l->v_dim));
+  }
+  (void)em_vk_finish(vk, commands, "copying a page of the cache", NULL);
+}

@@ -117,15 +117,16 @@ static void fit_scale_and_minimum(const float *x, float *scale, float *minimum) 
       sxq += v * q;
       sxx += v * v;
     }
-    /* Least squares for x = a q - m over the 32 values; m may not be negative, where it would be the line goes through 0. */
-    double det = 32 * sqq - sq * sq, a, m;
-    if (!(det > 0))
-      continue;
-    a = (32 * sxq - sq * sx) / det;
-    m = (a * sq - sx) / 32;
+    /* Least squares for x = a q - m over the 32 values. m may not be negative: where it would be, and where all q are equal,
+     * the line goes through 0. */
+    double det = 32 * sqq - sq * sq, a = 0, m = -1;
+    if (det > 0) {
+      a = (32 * sxq - sq * sx) / det;
+      m = (a * sq - sx) / 32;
+    }
     if (m < 0) {
       m = 0;
-      a = sxq / sqq;
+      a = sqq > 0 ? sxq / sqq : 0;
     }
     double error = sxx + a * a * sqq + 32 * m * m - 2 * a * sxq + 2 * m * sx - 2 * a * m * sq;
     if (a > 0 && error < best_error) {

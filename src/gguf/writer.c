@@ -229,7 +229,7 @@ static em_status layout(em_gguf_writer *writer, const em_gguf_lies *lies, em_buf
       em_buffer_append(header, "", 1);
   if (header->failed || writer->metadata.failed)
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the file's header");
-  if (!em_add_u64(offset, header->bytes, total))
+  if (!em_add_u64(offset, header->bytes, total) || *total > INT64_MAX)
     return em_fail(error, EM_ERR_ARGUMENT, "the tensors are too large together");
   return EM_OK;
 }
@@ -280,7 +280,7 @@ em_status em_gguf_writer_save(em_gguf_writer *writer, const char *path, em_error
   int fd = -1;
   EM_TRY(layout(writer, NULL, &header, &total, error));
   fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0 || total > INT64_MAX || ftruncate(fd, (off_t)total) != 0) {
+  if (fd < 0 || ftruncate(fd, (off_t)total) != 0) {
     status = em_fail(error, EM_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
     goto fail;
   }

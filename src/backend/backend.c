@@ -83,6 +83,7 @@ em_status em_weights_new(em_backend *backend, const em_weights_desc *desc, em_re
   weights->n_rows = desc->n_rows;
   weights->use = desc->use;
   weights->stored_bytes = bytes;
+  weights->without_data = !read;
   *out = weights;
 fail:
   return status;
@@ -98,7 +99,7 @@ void em_weights_free(em_weights *weights) {
 static em_status check_kv(const em_kv_desc *desc, em_error *error) {
   if (desc->type != EM_TYPE_F32 && desc->type != EM_TYPE_F16 && desc->type != EM_TYPE_Q8_0)
     return em_fail(error, EM_ERR_UNSUPPORTED, "a KV cache of this type is not supported");
-  if (desc->n_pages == 0 || desc->n_pages > MAX_PAGES)
+  if (desc->n_pages > MAX_PAGES)
     return em_fail(error, EM_ERR_ARGUMENT, "a KV cache cannot have %u pages", desc->n_pages);
   for (uint32_t i = 0; i < desc->n_layers; i++) {
     const em_kv_layer *layer = &desc->layers[i];
@@ -327,6 +328,29 @@ em_status em_program_bytes(const em_backend *backend, const em_program_desc *des
   return status == EM_OK ? backend->fns->program_bytes(backend, desc, out, error) : status;
 }
 
+static bool lacks_data(const em_weights *weights) {
+  return weights && weights->without_data;
+}
+
+/* Whether everything the stages read is really there; weights and caches without data serve em_program_bytes alone. */
+static bool has_data(const em_program_desc *desc) {
+  bool lacks = desc->kv && desc->kv->n_pages == 0;
+  for (uint32_t i = 0; i < desc->n_stages && !lacks; i++) {
+    const em_stage *stage = &desc->stages[i];
+    if (stage->kind == EM_STAGE_EMBED) {
+      lacks = lacks_data(stage->embed.table);
+    } else if (stage->kind == EM_STAGE_LINEAR) {
+      lacks = lacks_data(stage->linear.norm);
+      for (uint32_t p = 0; p < stage->linear.n_parts; p++)
+        lacks = lacks || lacks_data(stage->linear.w[p]) || lacks_data(stage->linear.bias[p]);
+    } else if (stage->kind == EM_STAGE_ROPE_STORE) {
+      lacks = lacks_data(stage->rope_store.q_norm) || lacks_data(stage->rope_store.k_norm) ||
+              lacks_data(stage->rope_store.rope.factors);
+    }
+  }
+  return !lacks;
+}
+
 em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_program **out, em_error *error) {
   em_status status = EM_OK;
   em_stage *stages = NULL;
@@ -335,6 +359,8 @@ em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_pr
   em_program common;
   *out = NULL;
   EM_TRY(check_program(backend, desc, error));
+  if (!has_data(desc))
+    EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "a program that runs needs weights and a cache with data"));
   stages = em_calloc(desc->n_stages, sizeof *stages);
   values = em_calloc(desc->n_values, sizeof *values);
   slot_seen = em_calloc(desc->max_slots, 1);

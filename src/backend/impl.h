@@ -11,7 +11,7 @@ typedef struct em_backend_fns {
   void (*close)(em_backend *backend);
 
   em_status (*weights_bytes)(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error);
-  /* The front fills the common part of *out after success. */
+  /* The front fills the common part of *out after success. read NULL: only what program_bytes looks at is made. */
   em_status (*weights_new)(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
                            em_weights **out, em_error *error);
   void (*weights_free)(em_weights *weights);
@@ -42,6 +42,7 @@ struct em_weights {
   uint64_t n_in, n_rows;
   unsigned use;
   uint64_t stored_bytes; /* as em_weights_bytes says */
+  bool without_data;     /* made without a reader: for sizes only */
 };
 
 struct em_kv {

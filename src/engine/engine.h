@@ -79,6 +79,10 @@ typedef struct em_sampling {
   uint32_t n_biases;           /* at most 1024 */
 } em_sampling;
 
+/* The settings for people who chose none: temperature 0.7, top-k 40, top-p 0.95, min-p 0.05, and where the file has
+ * general.sampling.* settings within their ranges, those. The seed is 0. */
+void em_default_sampling(const em_gguf *gguf, em_sampling *out);
+
 typedef enum em_finish {
   EM_FINISH_STOP,      /* the callback said so (an end token, a stop string) */
   EM_FINISH_LENGTH,    /* max_tokens reached */

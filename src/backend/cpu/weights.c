@@ -136,6 +136,10 @@ em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, e
   if (!weights)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for weights"));
   (void)stored_bytes(desc, &weights->layout, &bytes); /* em_weights_bytes has succeeded */
+  if (!read) {
+    *out = &weights->common;
+    return EM_OK;
+  }
   weights->data = em_cpu_alloc(bytes);
   if (!weights->data)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for %llu MiB of %s", (unsigned long long)(bytes >> 20),

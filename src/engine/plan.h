@@ -1,0 +1,28 @@
+/* The plan of an engine: every size, before anything is allocated. */
+#pragma once
+
+#include "engine/engine.h"
+#include "model/model.h"
+
+#define EM_ENGINE_MAX_SLOTS 64u
+#define EM_ENGINE_MAX_BATCH 4096u
+
+typedef struct em_plan {
+  em_memory_plan memory;
+  em_type kv_type;
+  uint32_t n_slots, batch_rows;
+  uint32_t max_pages; /* of a slot */
+  uint32_t n_pages;   /* of all */
+  uint64_t weights_bytes_per_token, kv_bytes_per_token; /* as stored on the backend */
+} em_plan;
+
+/* Decides the sizes that params leaves open and computes all of them. Errors: EM_ERR_TOO_BIG (with needed and free memory in
+ * words), EM_ERR_ARGUMENT, EM_ERR_UNSUPPORTED, EM_ERR_NO_MEMORY. *out is filled with EM_ERR_TOO_BIG as well. */
+em_status em_plan_make(const em_model *model, em_backend *backend, const em_engine_params *params, em_plan *out,
+                       em_error *error) EM_MUST_USE;
+
+/* The description of a program of this model; its stages and values are those of *parts. */
+em_program_desc em_plan_program(const em_plan *plan, const em_model_program *parts, em_kv *kv);
+
+/* The description of the KV cache. */
+em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model);

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A vocabulary has up to 250,000 tokens and a step a few milliseconds to spare, so nothing here sorts it. Each filter keeps a
+ * prefix of the order (logit falling, id rising). Candidates are counted into bins by their logit; the bin in which the
+ * prefix ends is the only one looked at closely, with a heap. */
+#include "engine/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+
+#define N_BINS 1024u
+#define LEAST_LOG_WEIGHT 46.0f
+#define DEFAULT_PENALTY_WINDOW 64u
+#define MAX_BIASES 1024u
+#define SUM_BLOCK 256u
+#define LEAST_TEMPERATURE 1e-5f /* below it the division by it leaves float32's range; only equals would differ from greedy */
+
+struct em_sampler {
+  uint32_t n_vocab;
+  float *work;    /* [n_vocab] logits after bias, penalties and mask */
+  uint32_t *seen; /* [n_vocab] how often a token stands in the penalty window; zero between calls */
+  /* The candidates, by rising id. */
+  size_t n;
+  int32_t *ids;   /* [n_vocab] */
+  float *logits;  /* [n_vocab] */
+  float *weights; /* [n_vocab] exp((logit - max) / temperature) */
+  uint32_t *heap; /* [n_vocab] indices of candidates */
+  uint32_t bin_count[N_BINS];
+  double bin_mass[N_BINS];
+};
+
+/* Vectors of candidates get room for whole groups of 16. */
+static uint64_t padded(uint32_t n_vocab) {
+  return ((uint64_t)n_vocab + 15) / 16 * 16;
+}
+
+uint64_t em_sampler_bytes(uint32_t n_vocab) {
+  return sizeof(em_sampler) + 6 * 4 * padded(n_vocab);
+}
+
+em_status em_sampler_new(uint32_t n_vocab, em_sampler **out, em_error *error) {
+  em_sampler *sampler = em_calloc(1, sizeof *sampler);
+  if (!sampler)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  size_t n = (size_t)padded(n_vocab);
+  sampler->n_vocab = n_vocab;
+  sampler->work = em_calloc(n, sizeof *sampler->work);
+  sampler->seen = em_calloc(n, sizeof *sampler->seen);
+  sampler->ids = em_calloc(n, sizeof *sampler->ids);
+  sampler->logits = em_calloc(n, sizeof *sampler->logits);
+  sampler->weights = em_calloc(n, sizeof *sampler->weights);
+  sampler->heap = em_calloc(n, sizeof *sampler->heap);
+  if (!sampler->work || !sampler->seen || !sampler->ids || !sampler->logits || !sampler->weights || !sampler->heap) {
+    em_sampler_free(sampler);
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  }
+  *out = sampler;
+  return EM_OK;
+}
+
+void em_sampler_free(em_sampler *sampler) {
+  if (!sampler)
+    return;
+  free(sampler->work);
+  free(sampler->seen);
+  free(sampler->ids);
+  free(sampler->logits);
+  free(sampler->weights);
+  free(sampler->heap);
+  free(sampler);
+}
+
+static em_status check_setting(const char *name, float value, float min, float max, em_error *error) {
+  if (!(value >= min && value <= max))
+    return em_fail(error, EM_ERR_ARGUMENT, "the setting %s is %g, outside %g to %g", name, (double)value, (double)min,
+                   (double)max);
+  return EM_OK;
+}
+
+em_status em_sampling_check(const em_sampling *sampling, uint32_t n_vocab, em_error *error) {
+  em_status status = EM_OK;
+  EM_TRY(check_setting("temperature", sampling->temperature, 0, 100, error));
+  EM_TRY(check_setting("top_p", sampling->top_p, 0, 1, error));
+  EM_TRY(check_setting("min_p", sampling->min_p, 0, 1, error));
+  EM_TRY(check_setting("repetition_penalty", sampling->repetition_penalty, 0, 100, error));
+  EM_TRY(check_setting("frequency_penalty", sampling->frequency_penalty, -2, 2, error));
+  EM_TRY(check_setting("presence_penalty", sampling->presence_penalty, -2, 2, error));
+  if (sampling->n_biases > MAX_BIASES || (sampling->n_biases > 0 && !sampling->biases))
+    EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "%u logit biases were given, at most %u are allowed", sampling->n_biases,
+                   MAX_BIASES));
+  for (uint32_t i = 0; i < sampling->n_biases; i++) {
+    const em_logit_bias *bias = &sampling->biases[i];
+    if (bias->token < 0 || (uint32_t)bias->token >= n_vocab)
+      EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "a logit bias names token %d of %u", bias->token, n_vocab));
+    if (!(bias->bias <= 1e6f) || (bias->bias < -1e6f && !isinf(bias->bias)))
+      EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "the logit bias of token %d is %g", bias->token, (double)bias->bias));
+  }
+fail:
+  return status;
+}
+
+/* --- Bias, penalties, mask -------------------------------------------------------------------------------------------- */
+
+static bool has_penalties(const em_sampling *sampling) {
+  return (sampling->repetition_penalty > 0 && sampling->repetition_penalty != 1) || sampling->frequency_penalty != 0 ||
+         sampling->presence_penalty != 0;
+}
+
+static void apply_penalties(em_sampler *sampler, const em_sampler_input *input) {
+  const em_sampling *sampling = input->sampling;
+  uint32_t window = sampling->penalty_window > 0 ? sampling->penalty_window : DEFAULT_PENALTY_WINDOW;
+  if (window > input->n_history)
+    window = input->n_history;
+  const int32_t *tokens = input->history + (input->n_history - window);
+  for (uint32_t i = 0; i < window; i++)
+    sampler->seen[tokens[i]]++;
+  float repetition = sampling->repetition_penalty > 0 ? sampling->repetition_penalty : 1;
+  for (uint32_t i = 0; i < window; i++) {
+    uint32_t count = sampler->seen[tokens[i]];
+    if (count == 0)
+      continue; /* done where it stood before */
+    sampler->seen[tokens[i]] = 0;
+    float *logit = &sampler->work[tokens[i]];
+    *logit = *logit > 0 ? *logit / repetition : *logit * repetition;
+    *logit -= (float)count * sampling->frequency_penalty + sampling->presence_penalty;
+  }
+}
+
+static void apply_mask(em_sampler *sampler, const uint64_t *allowed) {
+  for (uint32_t first = 0; first < sampler->n_vocab; first += 64) {
+    uint64_t bits = allowed[first / 64];
+    if (bits == UINT64_MAX)
+      continue;
+    uint32_t n = sampler->n_vocab - first < 64 ? sampler->n_vocab - first : 64;
+    for (uint32_t i = 0; i < n; i++)
+      if (!(bits >> i & 1))
+        sampler->work[first + i] = -INFINITY;
+  }
+}
+
+/* The logits as the filters see them: the model's own where nothing changes them. */
+static const float *adjusted_logits(em_sampler *sampler, const em_sampler_input *input) {
+  const em_sampling *sampling = input->sampling;
+  bool penalties = has_penalties(sampling);
+  if (sampling->n_biases == 0 && !penalties && !input->allowed)
+    return input->logits;
+  memcpy(sampler->work, input->logits, sampler->n_vocab * sizeof(float));
+  for (uint32_t i = 0; i < sampling->n_biases; i++)
+    sampler->work[sampling->biases[i].token] += sampling->biases[i].bias;
+  if (penalties)
+    apply_penalties(sampler, input);
+  if (input->allowed)
+    apply_mask(sampler, input->allowed);
+  return sampler->work;
+}
+
+/* --- Filters ----------------------------------------------------------------------------------------------------------- */
+
+/* The highest value; numbers that are none count as -infinity. */
+static float highest(const float *x, uint32_t n) {
+  float lanes[16], best = -INFINITY;
+  for (int i = 0; i < 16; i++)
+    lanes[i] = -INFINITY;
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (uint32_t j = 0; j < 16; j++)
+      lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  for (; i < n; i++)
+    best = x[i] > best ? x[i] : best;
+  for (i = 0; i < 16; i++)
+    best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+static int32_t first_equal(const float *x, uint32_t n, float value) {
+  for (uint32_t i = 0; i < n; i++)
+    if (x[i] == value)
+      return (int32_t)i;
+  return EM_NO_TOKEN;
+}
+
+/* e^x for -87 <= x <= 0 within 2 ulp: 2^n e^r with |r| <= ln 2 / 2 and a polynomial for e^r. Written so that compilers make
+ * vectors of it, and the same on every computer, which the C library's function is not. */
+static inline float exp_small(float x) {
+  float t = x * 1.44269504f + 12582912.0f; /* adding 1.5 * 2^23 rounds to a whole number in the low bits */
+  uint32_t bits;
+  memcpy(&bits, &t, sizeof bits);
+  float n = t - 12582912.0f;
+  float r = x - n * 0.693145751953125f - n * 1.42860677e-6f;
+  float p = 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  uint32_t scale_bits = (bits - 0x4B400000u + 127u) << 23;
+  float scale;
+  memcpy(&scale, &scale_bits, sizeof scale);
+  return p * scale;
+}
+
+/* Makes every token whose logit reaches `least` a candidate, with its weight. */
+static void collect(em_sampler *sampler, const float *logits, float max, float least, float temperature) {
+  size_t n = 0;
+  for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+    sampler->ids[n] = (int32_t)i;
+    sampler->logits[n] = logits[i];
+    n += logits[i] >= least;
+  }
+  sampler->n = n;
+  float inverse = 1.0f / temperature;
+  float *restrict weights = sampler->weights;
+  const float *restrict kept = sampler->logits;
+  for (size_t i = 0; i < n; i++) {
+    float x = (kept[i] - max) * inverse;
+    weights[i] = exp_small(x > -80.0f ? x : -80.0f);
+  }
+}
+
+static bool comes_before(const em_sampler *sampler, uint32_t a, uint32_t b) {
+  if (sampler->logits[a] != sampler->logits[b])
+    return sampler->logits[a] > sampler->logits[b];
+  return a < b; /* candidates stand by rising id */
+}
+
+static void sift_down(const em_sampler *sampler, uint32_t *heap, size_t n, size_t i) {
+  uint32_t item = heap[i];
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && comes_before(sampler, heap[child + 1], heap[child]))
+      child++;
+    if (!comes_before(sampler, heap[child], item))
+      break;
+    heap[i] = heap[child];
+  }
+  heap[i] = item;
+}
+
+/* Keeps the shortest prefix that has max_count candidates or the mass share * (all of it), whichever is reached first. */
+static void keep_prefix(em_sampler *sampler, size_t max_count, double share, float max) {
+  float lowest = max;
+  for (size_t i = 0; i < sampler->n; i++)
+    lowest = sampler->logits[i] < lowest ? sampler->logits[i] : lowest;
+  float scale = max > lowest ? (float)(N_BINS - 1) / (max - lowest) : 0;
+  memset(sampler->bin_count, 0, sizeof sampler->bin_count);
+  memset(sampler->bin_mass, 0, sizeof sampler->bin_mass);
+  double total = 0;
+  for (size_t i = 0; i < sampler->n; i++) {
+    uint32_t bin = (uint32_t)((max - sampler->logits[i]) * scale);
+    sampler->bin_count[bin]++;
+    sampler->bin_mass[bin] += (double)sampler->weights[i];
+  }
+  for (uint32_t bin = 0; bin < N_BINS; bin++)
+    total += sampler->bin_mass[bin];
+
+  double mass = 0, wanted = share * total;
+  size_t count = 0;
+  uint32_t last = 0;
+  for (; last < N_BINS - 1; last++) {
+    if (count + sampler->bin_count[last] >= max_count || mass + sampler->bin_mass[last] >= wanted)
+      break;
+    count += sampler->bin_count[last];
+    mass += sampler->bin_mass[last];
+  }
+
+  /* The prefix ends inside this bin: its best candidates are taken one by one. */
+  size_t n_heap = 0;
+  for (size_t i = 0; i < sampler->n; i++)
+    if ((uint32_t)((max - sampler->logits[i]) * scale) == last)
+      sampler->heap[n_heap++] = (uint32_t)i;
+  for (size_t i = n_heap / 2; i-- > 0;)
+    sift_down(sampler, sampler->heap, n_heap, i);
+  uint32_t end = UINT32_MAX;
+  while (n_heap > 0 && (end == UINT32_MAX || (count < max_count && mass < wanted))) {
+    end = sampler->heap[0];
+    count++;
+    mass += (double)sampler->weights[end];
+    sampler->heap[0] = sampler->heap[--n_heap];
+    if (n_heap > 0)
+      sift_down(sampler, sampler->heap, n_heap, 0);
+  }
+  if (end == UINT32_MAX)
+    return;
+
+  float end_logit = sampler->logits[end];
+  size_t n = 0;
+  for (size_t i = 0; i < sampler->n; i++) {
+    bool keep = sampler->logits[i] > end_logit || (sampler->logits[i] == end_logit && i <= end);
+    sampler->ids[n] = sampler->ids[i];
+    sampler->logits[n] = sampler->logits[i];
+    sampler->weights[n] = sampler->weights[i];
+    n += keep;
+  }
+  sampler->n = n;
+}
+
+static void keep_min_p(em_sampler *sampler, float min_p) {
+  size_t n = 0;
+  for (size_t i = 0; i < sampler->n; i++) {
+    bool keep = sampler->weights[i] >= min_p;
+    sampler->ids[n] = sampler->ids[i];
+    sampler->logits[n] = sampler->logits[i];
+    sampler->weights[n] = sampler->weights[i];
+    n += keep;
+  }
+  sampler->n = n;
+}
+
+/* --- The draw ---------------------------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+/* A number in [0, 1) for a seed and a position: a counter-based generator, so that no draw depends on another. */
+static double draw_number(uint64_t seed, uint64_t position) {
+  uint64_t x = mix(mix(seed + 0x9E3779B97F4A7C15u) ^ (position + 1) * 0xD1342543DE82EF95u);
+  return (double)(x >> 11) * 0x1p-53;
+}
+
+static double block_sum(const float *weights, size_t n) {
+  double lanes[8] = {0}, sum = 0;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (size_t j = 0; j < 8; j++)
+      lanes[j] += (double)weights[i + j];
+  for (; i < n; i++)
+    sum += (double)weights[i];
+  for (size_t j = 0; j < 8; j++)
+    sum += lanes[j];
+  return sum;
+}
+
+static int32_t draw(const em_sampler *sampler, uint64_t seed, uint64_t position) {
+  double total = 0;
+  for (size_t i = 0; i < sampler->n; i += SUM_BLOCK)
+    total += block_sum(sampler->weights + i, sampler->n - i < SUM_BLOCK ? sampler->n - i : SUM_BLOCK);
+  double target = draw_number(seed, position) * total;
+  double sum = 0;
+  size_t first = 0, last = 0;
+  for (; first < sampler->n; first += SUM_BLOCK) {
+    double block = block_sum(sampler->weights + first, sampler->n - first < SUM_BLOCK ? sampler->n - first : SUM_BLOCK);
+    if (sum + block > target)
+      break;
+    sum += block;
+  }
+  for (size_t i = first; i < sampler->n; i++) {
+    last = i;
+    sum += (double)sampler->weights[i];
+    if (sum > target)
+      break;
+  }
+  return sampler->ids[first < sampler->n ? last : sampler->n - 1];
+}
+
+em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out, em_error *error) {
+  const em_sampling *sampling = input->sampling;
+  const float *logits = adjusted_logits(sampler, input);
+  float max = highest(logits, sampler->n_vocab);
+  if (isinf(max)) {
+    if (max < 0 && isfinite(highest(input->logits, sampler->n_vocab))) {
+      *out = EM_NO_TOKEN;
+      return EM_OK;
+    }
+    return em_fail(error, EM_ERR_INTERNAL, "the model computed no usable number");
+  }
+  if (sampling->temperature < LEAST_TEMPERATURE) {
+    *out = first_equal(logits, sampler->n_vocab, max);
+    return EM_OK;
+  }
+
+  collect(sampler, logits, max, max - LEAST_LOG_WEIGHT * sampling->temperature, sampling->temperature);
+  if (sampling->top_k > 0 && sampling->top_k < sampler->n)
+    keep_prefix(sampler, sampling->top_k, 2, max);
+  if (sampling->top_p > 0 && sampling->top_p < 1)
+    keep_prefix(sampler, SIZE_MAX, (double)sampling->top_p, max);
+  if (sampling->min_p > 0)
+    keep_min_p(sampler, sampling->min_p);
+  *out = draw(sampler, sampling->seed, input->n_history);
+  return EM_OK;
+}
+
+size_t em_sampler_candidates(const em_sampler *sampler, const int32_t **ids, const float **weights) {
+  *ids = sampler->ids;
+  *weights = sampler->weights;
+  return sampler->n;
+}

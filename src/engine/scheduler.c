@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "engine/scheduler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAST_PREFILL_ROWS 16u /* beside decoding: fewer would read all weights for too little */
+
+void em_request_free(em_request *request) {
+  if (!request)
+    return;
+  free((void *)request->params.tokens);
+  free((void *)request->params.sampling.biases);
+  free(request);
+}
+
+void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, uint32_t n_slots, uint32_t batch_rows) {
+  *scheduler = (em_scheduler){.slots = slots, .n_slots = n_slots, .batch_rows = batch_rows};
+  pthread_mutex_init(&scheduler->lock, NULL);
+  pthread_cond_init(&scheduler->changed, NULL);
+}
+
+void em_scheduler_clear(em_scheduler *scheduler) {
+  for (uint32_t i = 0; i < scheduler->n_queued; i++)
+    em_request_free(scheduler->queue[i]);
+  for (uint32_t i = 0; i < scheduler->n_slots; i++)
+    em_request_free(scheduler->slots[i].request);
+  pthread_mutex_destroy(&scheduler->lock);
+  pthread_cond_destroy(&scheduler->changed);
+}
+
+em_status em_scheduler_submit(em_scheduler *scheduler, em_request *request, em_request_id *out, em_error *error) {
+  em_status status = EM_OK;
+  pthread_mutex_lock(&scheduler->lock);
+  if (scheduler->n_queued == EM_ENGINE_MAX_QUEUE) {
+    status = em_fail(error, EM_ERR_BUSY, "%u requests are waiting already", EM_ENGINE_MAX_QUEUE);
+  } else {
+    /* The id is stored before the stepping thread can see the request and call back. */
+    *out = request->id = ++scheduler->last_id;
+    scheduler->queue[scheduler->n_queued++] = request;
+    pthread_cond_signal(&scheduler->changed);
+  }
+  pthread_mutex_unlock(&scheduler->lock);
+  return status;
+}
+
+void em_scheduler_cancel(em_scheduler *scheduler, em_request_id id) {
+  pthread_mutex_lock(&scheduler->lock);
+  for (uint32_t i = 0; i < scheduler->n_queued; i++)
+    if (scheduler->queue[i]->id == id)
+      scheduler->queue[i]->cancelled = true;
+  for (uint32_t i = 0; i < scheduler->n_slots; i++)
+    if (scheduler->slots[i].request && scheduler->slots[i].request->id == id)
+      scheduler->slots[i].request->cancelled = true;
+  pthread_mutex_unlock(&scheduler->lock);
+}
+
+static bool is_busy(const em_scheduler *scheduler) {
+  return scheduler->n_queued > 0 || scheduler->n_alive > 0;
+}
+
+void em_scheduler_wait(em_scheduler *scheduler) {
+  pthread_mutex_lock(&scheduler->lock);
+  while (!scheduler->woken && !is_busy(scheduler))
+    pthread_cond_wait(&scheduler->changed, &scheduler->lock);
+  scheduler->woken = false;
+  pthread_mutex_unlock(&scheduler->lock);
+}
+
+void em_scheduler_wake(em_scheduler *scheduler) {
+  pthread_mutex_lock(&scheduler->lock);
+  scheduler->woken = true;
+  pthread_cond_signal(&scheduler->changed);
+  pthread_mutex_unlock(&scheduler->lock);
+}
+
+bool em_scheduler_busy(em_scheduler *scheduler) {
+  pthread_mutex_lock(&scheduler->lock);
+  bool busy = is_busy(scheduler);
+  pthread_mutex_unlock(&scheduler->lock);
+  return busy;
+}
+
+/* Takes the i-th request out of the queue. Under the lock. */
+static em_request *unqueue(em_scheduler *scheduler, uint32_t i) {
+  em_request *request = scheduler->queue[i];
+  scheduler->n_queued--;
+  memmove(&scheduler->queue[i], &scheduler->queue[i + 1], (scheduler->n_queued - i) * sizeof scheduler->queue[0]);
+  return request;
+}
+
+em_request *em_scheduler_next_cancelled(em_scheduler *scheduler) {
+  em_request *request = NULL;
+  pthread_mutex_lock(&scheduler->lock);
+  for (uint32_t i = 0; i < scheduler->n_queued && !request; i++)
+    if (scheduler->queue[i]->cancelled)
+      request = unqueue(scheduler, i);
+  pthread_mutex_unlock(&scheduler->lock);
+  return request;
+}
+
+em_slot *em_scheduler_admit(em_scheduler *scheduler) {
+  em_slot *slot = NULL;
+  for (uint32_t i = 0; i < scheduler->n_slots && !slot; i++)
+    if (!scheduler->slots[i].request)
+      slot = &scheduler->slots[i];
+  if (!slot)
+    return NULL;
+  pthread_mutex_lock(&scheduler->lock);
+  if (scheduler->n_queued > 0) {
+    slot->request = unqueue(scheduler, 0);
+    scheduler->n_alive++;
+  } else {
+    slot = NULL;
+  }
+  pthread_mutex_unlock(&scheduler->lock);
+  return slot;
+}
+
+bool em_scheduler_is_cancelled(em_scheduler *scheduler, const em_slot *slot) {
+  pthread_mutex_lock(&scheduler->lock);
+  bool cancelled = slot->request->cancelled;
+  pthread_mutex_unlock(&scheduler->lock);
+  return cancelled;
+}
+
+em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot) {
+  pthread_mutex_lock(&scheduler->lock);
+  em_request *request = slot->request;
+  slot->request = NULL;
+  scheduler->n_alive--;
+  pthread_mutex_unlock(&scheduler->lock);
+  return request;
+}
+
+static bool is_prefilling(const em_slot *slot) {
+  return slot->request && slot->n_tokens - slot->n_computed > 1;
+}
+
+uint32_t em_scheduler_share(em_scheduler *scheduler) {
+  uint32_t n_decoding = 0, n_prefilling = 0;
+  for (uint32_t i = 0; i < scheduler->n_slots; i++) {
+    em_slot *slot = &scheduler->slots[i];
+    bool prefilling = is_prefilling(slot);
+    slot->n_rows = slot->request && !prefilling;
+    n_decoding += slot->n_rows;
+    n_prefilling += prefilling;
+  }
+  uint32_t left = scheduler->batch_rows - n_decoding;
+  if (n_decoding > 0) {
+    uint32_t share = scheduler->batch_rows / 4 > LEAST_PREFILL_ROWS ? scheduler->batch_rows / 4 : LEAST_PREFILL_ROWS;
+    left = left < share ? left : share;
+  }
+  uint32_t total = n_decoding;
+  for (uint32_t i = 0; i < scheduler->n_slots && n_prefilling > 0; i++) {
+    em_slot *slot = &scheduler->slots[(scheduler->turn + i) % scheduler->n_slots];
+    if (!is_prefilling(slot))
+      continue;
+    /* Rounded up, so that the first in turn gets a row even where there are fewer rows than slots. */
+    uint32_t share = (left + n_prefilling - 1) / n_prefilling, needed = slot->n_tokens - slot->n_computed;
+    slot->n_rows = needed < share ? needed : share;
+    left -= slot->n_rows;
+    total += slot->n_rows;
+    n_prefilling--;
+  }
+  scheduler->turn = (scheduler->turn + 1) % scheduler->n_slots;
+  return total;
+}

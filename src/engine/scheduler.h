@@ -1,0 +1,76 @@
+/* Requests: the queue that any thread fills, the slots in which they run, and which rows the next step computes.
+ *
+ * em_scheduler_submit, _cancel, _wait and _wake may be called from any thread. Everything else belongs to the stepping thread.
+ * A slot's fields are the stepping thread's own. */
+#pragma once
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/kv.h"
+
+typedef struct em_request {
+  em_request_id id;
+  em_request_params params; /* tokens and biases are copies that belong to the request */
+  bool cancelled;           /* guarded by the scheduler's lock */
+  uint64_t submit_ns;
+} em_request;
+
+void em_request_free(em_request *request); /* NULL is legal */
+
+typedef struct em_slot {
+  em_request *request; /* NULL: free. Written by the stepping thread under the lock */
+  int32_t *tokens;     /* prompt and answer; room for the context and one token more */
+  uint32_t n_tokens;   /* known */
+  uint32_t n_computed; /* whose keys and values are in the cache */
+  em_page_list pages;
+  em_request_stats stats;
+  uint64_t start_ns, first_token_ns, last_token_ns;
+  uint32_t n_rows; /* in the step at hand */
+  uint32_t output; /* index of its logits in that step, or EM_NO_OUTPUT */
+} em_slot;
+
+#define EM_NO_OUTPUT UINT32_MAX
+
+typedef struct em_scheduler {
+  em_slot *slots;
+  uint32_t n_slots, batch_rows;
+  uint32_t turn; /* the slot whose prefill comes first in the next step */
+  uint32_t n_alive; /* slots in use; guarded by lock */
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  /* Guarded by lock. */
+  em_request *queue[EM_ENGINE_MAX_QUEUE]; /* the oldest first */
+  uint32_t n_queued;
+  em_request_id last_id;
+  bool woken;
+} em_scheduler;
+
+/* slots are zeroed but for their tokens and page lists. */
+void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, uint32_t n_slots, uint32_t batch_rows);
+void em_scheduler_clear(em_scheduler *scheduler); /* frees the requests that are left */
+
+/* Takes the request over when it succeeds. EM_ERR_BUSY when the queue is full. */
+em_status em_scheduler_submit(em_scheduler *scheduler, em_request *request, em_request_id *out, em_error *error) EM_MUST_USE;
+void em_scheduler_cancel(em_scheduler *scheduler, em_request_id id);
+void em_scheduler_wait(em_scheduler *scheduler);
+void em_scheduler_wake(em_scheduler *scheduler);
+
+/* Whether any request is queued or runs. */
+bool em_scheduler_busy(em_scheduler *scheduler);
+
+/* Removes one cancelled request from the queue, or returns NULL. The caller ends it. */
+em_request *em_scheduler_next_cancelled(em_scheduler *scheduler);
+
+/* Puts the oldest queued request into a free slot and returns the slot, or NULL when there is no such pair. */
+em_slot *em_scheduler_admit(em_scheduler *scheduler);
+
+/* Whether the slot's request was cancelled. */
+bool em_scheduler_is_cancelled(em_scheduler *scheduler, const em_slot *slot);
+
+/* Makes the slot free and returns its request. */
+em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot);
+
+/* Decides n_rows of every slot: one row for each that decodes, the rest shared among those that prefill. While others decode,
+ * prefill gets a quarter of the step, so that their words keep coming. Returns the rows in total. */
+uint32_t em_scheduler_share(em_scheduler *scheduler);

@@ -1,0 +1,21 @@
+/* The devices that models can run on, and their names. */
+#pragma once
+
+#include "backend/backend.h"
+
+/* Sets kind and device_index of params from a name: "cpu", "vulkan" (the best graphics card) or "vulkan:N". Errors:
+ * EM_ERR_ARGUMENT for any other name, EM_ERR_UNSUPPORTED for a kind this build does not have. */
+em_status em_device_parse(const char *name, em_backend_params *params, em_error *error) EM_MUST_USE;
+
+typedef struct em_device {
+  char name[16];         /* what em_device_parse takes */
+  char type[32];         /* "processor" */
+  char description[128]; /* the maker's name for it, printable ASCII */
+  char driver[64];       /* what runs it: the instruction set and the number of cores */
+  uint64_t memory_bytes;
+} em_device;
+
+#define EM_MAX_DEVICES 16u
+
+/* Stores at most EM_MAX_DEVICES devices and returns how many. What cannot be read stays empty or 0. */
+size_t em_device_list(em_device devices[EM_MAX_DEVICES]);

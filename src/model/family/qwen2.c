@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* qwen2: Qwen 2 and 2.5. The llama layout with biases on query, key and value; the halves of a head rotate.
+ *
+ * Has caused bugs:
+ * - The biases of Q and K are large; a build that drops them loads and talks nonsense.
+ * - Small sizes have no head of their own (tied to token_embd), large ones have. */
+#include "model/internal.h"
+
+static const em_rule_group *const globals[] = {&em_rules_ends, NULL};
+static const em_rule_group *const layer[] = {&em_rules_attention, &em_rules_ffn, NULL};
+
+static em_value build(const em_model *model, em_builder *builder) {
+  return em_build_dense(model, builder, EM_ROPE_NEOX);
+}
+
+const em_family em_family_qwen2 = {
+    .name = "qwen2",
+    .globals = globals,
+    .layer = layer,
+    .build = build,
+};

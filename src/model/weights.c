@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The weights of a model on a backend: sizes, upload with progress, and handles without data for planning. */
+#include "model/internal.h"
+
+#include <stdlib.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+
+#define PROGRESS_NS 10000000u
+
+static em_weights_desc describe(em_model_tensor tensor) {
+  return (em_weights_desc){
+      .type = tensor.file->type,
+      .n_in = tensor.file->dims[0],
+      .n_rows = tensor.file->n_rows,
+      .use = tensor.use,
+      .name = tensor.file->name.text,
+  };
+}
+
+em_status em_model_weights_bytes(const em_model *model, const em_backend *backend, uint64_t *out, uint64_t *step_bytes,
+                                 em_error *error) {
+  uint64_t total = 0, step = 0;
+  for (size_t i = 0; i < model->n_tensors; i++) {
+    em_weights_desc desc = describe(model->tensors[i]);
+    uint64_t bytes;
+    em_status status = em_weights_bytes(backend, &desc, &bytes, error);
+    if (status != EM_OK)
+      return status;
+    if (!em_add_u64(total, bytes, &total))
+      return em_fail(error, EM_ERR_TOO_BIG, "the model's weights overflow");
+    step += em_model_tensor_step_bytes(model->tensors[i], bytes);
+  }
+  *out = total;
+  if (step_bytes)
+    *step_bytes = step;
+  return EM_OK;
+}
+
+typedef struct loader {
+  const em_model *model;
+  const em_gguf_tensor *tensor; /* the one being read */
+  em_model_progress_fn progress;
+  void *user;
+  uint64_t done_bytes, total_bytes;
+  uint64_t told_ns;
+} loader;
+
+static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
+  loader *load = user;
+  em_status status = em_gguf_read_tensor(load->model->gguf, load->tensor, offset, dst, bytes, error);
+  if (status != EM_OK)
+    return status;
+  load->done_bytes += bytes;
+  uint64_t now = em_now_ns();
+  if (load->progress && now - load->told_ns >= PROGRESS_NS) {
+    load->told_ns = now;
+    if (!load->progress(load->user, load->done_bytes, load->total_bytes))
+      return em_fail(error, EM_ERR_CANCELLED, "loading was cancelled");
+  }
+  return EM_OK;
+}
+
+/* load NULL: handles without data. */
+static em_status make_weights(const em_model *model, em_backend *backend, loader *load, em_model_weights **out,
+                              em_error *error) {
+  em_status status = EM_OK;
+  em_model_weights *weights = em_calloc(1, sizeof *weights);
+  if (!weights)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  weights->model = model;
+  weights->items = em_calloc(model->n_tensors, sizeof(em_weights *));
+  if (!weights->items)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
+  for (size_t i = 0; i < model->n_tensors; i++) {
+    em_weights_desc desc = describe(model->tensors[i]);
+    if (load)
+      load->tensor = model->tensors[i].file;
+    EM_TRY(em_weights_new(backend, &desc, load ? read_piece : NULL, load, &weights->items[i], error));
+  }
+  *out = weights;
+  return EM_OK;
+fail:
+  em_model_weights_free(weights);
+  return status;
+}
+
+em_status em_model_load(const em_model *model, em_backend *backend, em_model_progress_fn progress, void *user,
+                        em_model_weights **out, em_error *error) {
+  em_status status = EM_OK;
+  em_model_weights *weights = NULL;
+  loader load = {.model = model, .progress = progress, .user = user, .told_ns = em_now_ns()};
+  load.total_bytes = model->facts.weights_bytes;
+  EM_TRY(make_weights(model, backend, &load, &weights, error));
+  /* A file that was overwritten while it was read would make a model that is half one and half the other. */
+  EM_TRY(em_gguf_check_unchanged(model->gguf, error));
+  if (progress && !progress(user, load.total_bytes, load.total_bytes))
+    EM_TRY(em_fail(error, EM_ERR_CANCELLED, "loading was cancelled"));
+  *out = weights;
+  return EM_OK;
+fail:
+  em_model_weights_free(weights);
+  return status;
+}
+
+em_status em_model_describe(const em_model *model, em_backend *backend, em_model_weights **out, em_error *error) {
+  return make_weights(model, backend, NULL, out, error);
+}
+
+void em_model_weights_free(em_model_weights *weights) {
+  if (!weights)
+    return;
+  for (size_t i = 0; weights->items && i < weights->model->n_tensors; i++)
+    em_weights_free(weights->items[i]);
+  free(weights->items);
+  free(weights);
+}
+
+const em_weights *em_model_weights_at(const em_model_weights *weights, int32_t layer, em_tensor_slot slot) {
+  int32_t i = weights->model->bound[(size_t)(layer + 1) * EM_N_SLOTS + slot];
+  return i < 0 ? NULL : weights->items[i];
+}

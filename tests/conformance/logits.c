@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Whole models against what others computed: the logits of tiny random models, and a trained model's greedy text.
+ *
+ * For every instruction set of this processor and for several ways to cut the tokens into steps. */
+#include "../check.h"
+
+#include <stdint.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/engine.h"
+
+#define N_TOKENS 48
+#define N_VOCAB 96
+
+static char *shared_path(const char *name) {
+  const char *shared = getenv("HEARTH_SHARED");
+  char *path = NULL;
+  if (asprintf(&path, "%s/data/%s", shared ? shared : ".", name) < 0)
+    exit(1);
+  return path;
+}
+
+static em_engine *open_engine(const em_gguf *gguf, em_cpu_isa isa, em_type kv_type, uint32_t batch) {
+  em_engine_params params = {
+      .backend = {.kind = EM_DEVICE_CPU, .max_isa = isa},
+      .n_slots = 1,
+      .batch_rows = batch,
+      .kv_type = kv_type,
+  };
+  em_engine *engine = NULL;
+  em_error error = {0};
+  if (em_engine_open(gguf, &params, NULL, NULL, &engine, &error) != EM_OK)
+    fprintf(stderr, "%s\n", error.text);
+  CHECK(engine != NULL);
+  return engine;
+}
+
+typedef struct rows {
+  float *values;
+  uint32_t width, n;
+} rows;
+
+static em_status keep_row(void *user, uint32_t row, const float *logits, em_error *error) {
+  rows *r = user;
+  memcpy(r->values + (size_t)row * r->width, logits, r->width * sizeof *logits);
+  r->n++;
+  return EM_OK;
+}
+
+static double nmse(const float *values, const float *expected, size_t n) {
+  double difference = 0, power = 0;
+  for (size_t i = 0; i < n; i++) {
+    double d = (double)values[i] - (double)expected[i];
+    difference += d * d;
+    power += (double)expected[i] * (double)expected[i];
+  }
+  return difference / power;
+}
+
+static void check_arch(const char *name) {
+  em_error error = {0};
+  char file[64];
+  snprintf(file, sizeof file, "arch-tiny/%s.gguf", name);
+  char *path = shared_path(file);
+  snprintf(file, sizeof file, "arch-tiny/%s.gguf.logits.f32", name);
+  char *logits_path = shared_path(file), *expected = NULL;
+  size_t bytes = 0;
+  em_gguf *gguf = NULL;
+  CHECK(em_gguf_open(path, &gguf, &error) == EM_OK);
+  CHECK(em_file_read(logits_path, 1 << 20, &expected, &bytes, &error) == EM_OK);
+  CHECK_INT(bytes, N_TOKENS * N_VOCAB * sizeof(float));
+  int32_t tokens[N_TOKENS];
+  for (int i = 0; i < N_TOKENS; i++)
+    tokens[i] = (37 * i + 11) % N_VOCAB;
+
+  static const uint32_t batches[] = {48, 1, 7};
+  static float values[N_TOKENS * N_VOCAB], first[N_TOKENS * N_VOCAB];
+  for (int isa = 0; gguf && expected && isa <= (int)em_cpu_best_isa(); isa++) {
+    for (int kv = 0; kv < 2; kv++) {
+      em_engine *engine = open_engine(gguf, (em_cpu_isa)isa, kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
+      for (int b = 0; engine && b < 3; b++) {
+        rows r = {values, N_VOCAB, 0};
+        error = (em_error){0};
+        if (em_engine_logits(engine, tokens, N_TOKENS, batches[b], keep_row, &r, &error) != EM_OK)
+          fprintf(stderr, "%s\n", error.text);
+        CHECK_INT(r.n, N_TOKENS);
+        double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
+        printf("%-11s %-7s kv %s batch %2u: NMSE %.2e\n", name, em_cpu_isa_name((em_cpu_isa)isa), kv == 0 ? "f32" : "f16",
+               batches[b], e);
+        CHECK(e <= (kv == 0 ? 1e-9 : 1e-5));
+        /* How the tokens are cut into steps must not change a bit. */
+        if (b == 0)
+          memcpy(first, values, sizeof first);
+        CHECK(memcmp(first, values, sizeof first) == 0);
+      }
+      em_engine_close(engine);
+    }
+  }
+  em_gguf_close(gguf);
+  free(expected);
+  free(path);
+  free(logits_path);
+}
+
+/* --- stories260K ------------------------------------------------------------------------------------------------------- */
+
+typedef struct story {
+  int32_t tokens[256];
+  uint32_t n;
+  bool finished;
+  em_finish finish;
+} story;
+
+static bool on_token(void *user, int32_t token) {
+  story *s = user;
+  s->tokens[s->n++] = token;
+  return true;
+}
+
+static void on_finish(void *user, em_finish finish, const em_request_stats *stats, const em_error *error) {
+  story *s = user;
+  s->finished = true;
+  s->finish = finish;
+}
+
+static em_status compare_first(void *user, uint32_t row, const float *logits, em_error *error) {
+  const em_json *expected = user;
+  double worst = 0;
+  uint32_t n = 0;
+  for (const em_json *item = expected->first; item; item = item->next, n++) {
+    double d = fabs((double)logits[n] - (item->kind == EM_JSON_INTEGER ? (double)item->integer : item->real));
+    worst = d > worst ? d : worst;
+  }
+  CHECK_INT(n, 512);
+  CHECK(worst <= 1e-4);
+  printf("stories260K: the logits at position 0 differ by at most %.2e\n", worst);
+  return EM_OK;
+}
+
+static void check_stories(void) {
+  em_error error = {0};
+  char *path = shared_path("stories260K/stories260K-f32.gguf");
+  char *golden_path = shared_path("stories260K/stories260K-greedy-golden.json"), *text = NULL;
+  size_t bytes = 0;
+  em_gguf *gguf = NULL;
+  em_arena *arena = em_arena_new(0);
+  const em_json *golden = NULL;
+  CHECK(em_gguf_open(path, &gguf, &error) == EM_OK);
+  CHECK(em_file_read(golden_path, 1 << 20, &text, &bytes, &error) == EM_OK);
+  if (!gguf || !text || em_json_parse(arena, text, bytes, 0, &golden, &error) != EM_OK) {
+    fprintf(stderr, "%s\n", error.text);
+    CHECK(false);
+    return;
+  }
+  for (int isa = 0; isa <= (int)em_cpu_best_isa(); isa++) {
+    em_engine *engine = open_engine(gguf, (em_cpu_isa)isa, EM_TYPE_F32, 32);
+    if (!engine)
+      continue;
+    const em_json *expected = em_json_get(golden, "tokens")->first; /* the first one is the prompt */
+    int32_t prompt = (int32_t)expected->integer;
+    CHECK(em_engine_logits(engine, &prompt, 1, 1, compare_first, (void *)em_json_get(golden, "logits_pos0"), &error) == EM_OK);
+    story s = {0};
+    em_request_params params = {
+        .tokens = &prompt, .n_tokens = 1, .max_tokens = 200, .on_token = on_token, .on_finish = on_finish, .user = &s};
+    em_request_id id;
+    CHECK(em_engine_submit(engine, &params, &id, &error) == EM_OK);
+    while (em_engine_step(engine))
+      ;
+    CHECK(s.finished && s.finish == EM_FINISH_LENGTH);
+    CHECK_INT(s.n, 200);
+    uint32_t same = 0;
+    for (expected = expected->next; expected && same < s.n && expected->integer == s.tokens[same]; expected = expected->next)
+      same++;
+    CHECK_INT(same, 200);
+    em_engine_close(engine);
+  }
+  em_gguf_close(gguf);
+  em_arena_free(arena);
+  free(text);
+  free(path);
+  free(golden_path);
+}
+
+int main(void) {
+  if (!getenv("HEARTH_SHARED"))
+    SKIP("HEARTH_SHARED does not name the folder of cases from other projects");
+  char *path = shared_path("arch-tiny/llama.gguf");
+  FILE *file = fopen(path, "rb");
+  if (!file)
+    SKIP("%s is not there", path);
+  fclose(file);
+  free(path);
+  check_arch("llama");
+  check_arch("qwen2-tied");
+  check_arch("qwen3");
+  check_stories();
+  return check_done();
+}

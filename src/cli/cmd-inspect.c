@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/cli.h"
+
+#include "base/json.h"
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ITEMS_IN_TEXT 6
+#define ITEMS_IN_JSON 64
+#define TEXT_COLUMNS 100
+
+/* What is said of the file as a model; each part may be missing, with the reason. */
+typedef struct {
+  em_model *model;
+  em_error model_error;
+  bool has_plan;
+  em_memory_plan plan;
+  em_error plan_error;
+} report;
+
+static void make_report(const em_gguf *gguf, uint32_t context_tokens, report *out) {
+  em_engine_params params;
+
+  if (em_model_open(gguf, &out->model, &out->model_error) != EM_OK)
+    return;
+  if (hearth_cli_engine_params("cpu", 0, &params, &out->plan_error) != EM_OK)
+    return;
+  params.n_slots = 1;
+  params.context_tokens = context_tokens;
+  /* The limit is lifted, so that a model that is too big here is described all the same. */
+  params.memory_limit_bytes = UINT64_MAX;
+  out->has_plan = em_engine_plan(gguf, &params, &out->plan, &out->plan_error) == EM_OK;
+}
+
+/* --- As JSON -------------------------------------------------------------------------------------------------------- */
+
+static void write_metadata(const em_gguf *gguf, em_buffer *out) {
+  em_buffer_append_text(out, ",\"metadata\":{");
+  for (size_t i = 0; i < em_gguf_n_keys(gguf); i++) {
+    em_gguf_entry entry = em_gguf_key_at(gguf, i);
+
+    em_buffer_append_text(out, i == 0 ? "" : ",");
+    em_json_write_string(out, entry.key.text, entry.key.bytes);
+    em_buffer_append_text(out, ":");
+    em_gguf_write_value_json(gguf, i, ITEMS_IN_JSON, out);
+  }
+  em_buffer_append_text(out, "}");
+}
+
+static void write_tensors(const em_gguf *gguf, em_buffer *out) {
+  em_buffer_append_text(out, ",\"tensors\":[");
+  for (size_t i = 0; i < em_gguf_n_tensors(gguf); i++) {
+    const em_gguf_tensor *tensor = em_gguf_tensor_at(gguf, i);
+
+    em_buffer_append_text(out, i == 0 ? "{\"name\":" : ",{\"name\":");
+    em_json_write_string(out, tensor->name.text, tensor->name.bytes);
+    em_buffer_appendf(out, ",\"type\":\"%s\",\"shape\":[", em_type_get(tensor->type)->name);
+    for (uint32_t d = 0; d < tensor->n_dims; d++)
+      em_buffer_appendf(out, d == 0 ? "%" PRIu64 : ",%" PRIu64, tensor->dims[d]);
+    em_buffer_appendf(out, "],\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", tensor->offset, tensor->bytes);
+  }
+  em_buffer_append_text(out, "]");
+}
+
+static void write_problem(em_buffer *out, const char *key, const em_error *error) {
+  em_buffer_appendf(out, ",\"%s\":null,\"%s_problem\":{\"code\":\"%s\",\"text\":", key, key, em_status_word(error->code));
+  em_json_write_string(out, error->text, strlen(error->text));
+  em_buffer_append_text(out, "}");
+}
+
+static void write_report(const report *r, em_buffer *out) {
+  if (!r->model) {
+    write_problem(out, "model", &r->model_error);
+    return;
+  }
+  const em_model_facts *facts = em_model_get_facts(r->model);
+
+  em_buffer_append_text(out, ",\"model\":{\"architecture\":");
+  em_json_write_string(out, facts->architecture, strlen(facts->architecture));
+  em_buffer_append_text(out, ",\"name\":");
+  em_json_write_string(out, facts->name, strlen(facts->name));
+  em_buffer_appendf(out,
+                    ",\"layers\":%u,\"embedding\":%u,\"vocabulary\":%u,\"train_context_tokens\":%u,\"parameters\":%" PRIu64
+                    ",\"weights_bytes\":%" PRIu64 ",\"weights_bytes_per_token\":%" PRIu64
+                    ",\"kv_bytes_per_token\":{\"f32\":%" PRIu64 ",\"f16\":%" PRIu64 ",\"q8_0\":%" PRIu64 "}}",
+                    facts->n_layers, facts->n_embd, facts->n_vocab, facts->train_context_tokens, facts->n_parameters,
+                    facts->weights_bytes, facts->weights_bytes_per_token,
+                    em_model_kv_token_bytes(r->model, EM_TYPE_F32), em_model_kv_token_bytes(r->model, EM_TYPE_F16),
+                    em_model_kv_token_bytes(r->model, EM_TYPE_Q8_0));
+  if (!r->has_plan) {
+    write_problem(out, "memory", &r->plan_error);
+    return;
+  }
+  em_buffer_appendf(out,
+                    ",\"memory\":{\"context_tokens\":%u,\"weights_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64
+                    ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
+                    r->plan.context_tokens, r->plan.weights_bytes, r->plan.kv_bytes, r->plan.working_bytes,
+                    r->plan.total_bytes);
+}
+
+static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
+  em_buffer_appendf(out, "{\"version\":%u,\"alignment\":%u,\"file_bytes\":%" PRIu64 ",\"data_offset\":%" PRIu64,
+                    em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_file_bytes(gguf), em_gguf_data_offset(gguf));
+  write_report(r, out);
+  write_metadata(gguf, out);
+  write_tensors(gguf, out);
+  em_buffer_append_text(out, "}\n");
+}
+
+/* --- For people ----------------------------------------------------------------------------------------------------- */
+
+static void print_report(const report *r, em_buffer *out) {
+  char a[32], b[32], c[32], d[32];
+
+  if (!r->model) {
+    em_buffer_appendf(out, "as a model    cannot be run: %s\n", r->model_error.text);
+    return;
+  }
+  const em_model_facts *facts = em_model_get_facts(r->model);
+
+  em_buffer_appendf(out, "architecture  %s%s%s\n", facts->architecture, facts->name[0] ? ", " : "", facts->name);
+  em_buffer_appendf(out, "size          %.4g billion parameters, %u layers, %u wide, vocabulary %u, trained on %u tokens\n",
+                    (double)facts->n_parameters / 1e9, facts->n_layers, facts->n_embd, facts->n_vocab,
+                    facts->train_context_tokens);
+  em_buffer_appendf(out, "per token     reads %s of weights; takes %s of KV cache (f16)\n",
+                    hearth_cli_format_bytes(facts->weights_bytes_per_token, a),
+                    hearth_cli_format_bytes(em_model_kv_token_bytes(r->model, EM_TYPE_F16), b));
+  if (r->has_plan)
+    em_buffer_appendf(out, "memory        %s at a context of %u tokens: weights %s, KV cache %s, working %s\n",
+                      hearth_cli_format_bytes(r->plan.total_bytes, a), r->plan.context_tokens,
+                      hearth_cli_format_bytes(r->plan.weights_bytes, b), hearth_cli_format_bytes(r->plan.kv_bytes, c),
+                      hearth_cli_format_bytes(r->plan.working_bytes, d));
+  else
+    em_buffer_appendf(out, "memory        %s\n", r->plan_error.text);
+}
+
+static void print_metadata(const em_gguf *gguf, em_buffer *out) {
+  em_buffer value = {0};
+
+  em_buffer_append_text(out, "\nmetadata\n");
+  for (size_t i = 0; i < em_gguf_n_keys(gguf); i++) {
+    em_gguf_entry entry = em_gguf_key_at(gguf, i);
+    em_buffer key = {0};
+    size_t bytes;
+
+    /* As JSON, so that nothing in a name can reach the terminal's controls. */
+    em_json_write_string(&key, entry.key.text, entry.key.bytes);
+    em_gguf_write_value_json(gguf, i, ITEMS_IN_TEXT, &value);
+    bytes = value.bytes;
+    if (bytes > TEXT_COLUMNS)
+      for (bytes = TEXT_COLUMNS; bytes > 0 && (value.data[bytes] & 0xc0) == 0x80;)
+        bytes--;
+    em_buffer_appendf(out, "  %.*s = ", key.bytes > 2 ? (int)(key.bytes - 2) : 0, key.data ? key.data + 1 : "");
+    em_buffer_append(out, value.data ? value.data : "", bytes);
+    em_buffer_append_text(out, bytes < value.bytes ? "...\n" : "\n");
+    out->failed = out->failed || value.failed || key.failed;
+    em_buffer_clear(&value);
+    em_buffer_clear(&key);
+  }
+}
+
+static void print_tensors(const em_gguf *gguf, em_buffer *out) {
+  char size[32];
+
+  em_buffer_append_text(out, "\ntensors\n");
+  for (size_t i = 0; i < em_gguf_n_tensors(gguf); i++) {
+    const em_gguf_tensor *tensor = em_gguf_tensor_at(gguf, i);
+    em_buffer name = {0};
+
+    em_json_write_string(&name, tensor->name.text, tensor->name.bytes);
+    em_buffer_appendf(out, "  %-40.*s %-7s ", name.bytes > 2 ? (int)(name.bytes - 2) : 0, name.data ? name.data + 1 : "",
+                      em_type_get(tensor->type)->name);
+    for (uint32_t d = 0; d < tensor->n_dims; d++)
+      em_buffer_appendf(out, d == 0 ? "%" PRIu64 : " x %" PRIu64, tensor->dims[d]);
+    em_buffer_appendf(out, "  (%s)\n", hearth_cli_format_bytes(tensor->bytes, size));
+    out->failed = out->failed || name.failed;
+    em_buffer_clear(&name);
+  }
+}
+
+static void print_text(const em_gguf *gguf, const report *r, em_buffer *out) {
+  char size[32];
+
+  em_buffer_appendf(out, "file          GGUF version %u, %s, %zu metadata entries, %zu tensors\n", em_gguf_version(gguf),
+                    hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size), em_gguf_n_keys(gguf),
+                    em_gguf_n_tensors(gguf));
+  print_report(r, out);
+  print_metadata(gguf, out);
+  print_tensors(gguf, out);
+}
+
+int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv) {
+  const char *path;
+  bool json = false;
+  uint32_t context_tokens = 0;
+  const hearth_cli_option options[] = {{"--json", HEARTH_CLI_FLAG, &json, NULL},
+                                       {"--context", HEARTH_CLI_COUNT, &context_tokens, NULL}};
+  em_gguf *gguf = NULL;
+  report r = {0};
+  em_buffer output = {0};
+  em_error error = {0};
+  em_status status = EM_OK;
+  int code = 0;
+
+  if (hearth_cli_parse(command, argc, argv, options, 2, &path, 1, &code))
+    return code;
+  EM_TRY(em_gguf_open(path, &gguf, &error));
+  make_report(gguf, context_tokens, &r);
+  if (json)
+    write_json(gguf, &r, &output);
+  else
+    print_text(gguf, &r, &output);
+  EM_TRY(hearth_cli_print(&output, &error));
+
+fail:
+  em_model_close(r.model);
+  em_buffer_clear(&output);
+  em_gguf_close(gguf);
+  return status == EM_OK ? 0 : hearth_cli_fail(&error);
+}

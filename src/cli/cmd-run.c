@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct {
+  em_reply *reply;
+  em_buffer delta;
+  uint64_t first_token_ns;
+  char last; /* byte written */
+  int write_error; /* errno, or 0 */
+  bool out_of_memory, finished;
+  em_finish finish;
+  em_request_stats stats;
+  em_error error;
+} answer;
+
+static void write_delta(answer *a) {
+  if (a->delta.bytes == 0)
+    return;
+  a->last = a->delta.data[a->delta.bytes - 1];
+  if (fwrite(a->delta.data, 1, a->delta.bytes, stdout) != a->delta.bytes || fflush(stdout) != 0)
+    a->write_error = errno;
+  a->delta.bytes = 0;
+}
+
+static bool on_token(void *user, int32_t token) {
+  answer *a = user;
+  em_reply_state state = em_reply_push(a->reply, token, &a->delta);
+
+  if (a->first_token_ns == 0)
+    a->first_token_ns = em_now_ns();
+  if (state == EM_REPLY_FAILED || a->delta.failed)
+    a->out_of_memory = true;
+  write_delta(a);
+  return state == EM_REPLY_GOES_ON && a->write_error == 0 && !a->out_of_memory;
+}
+
+static void on_finish(void *user, em_finish finish, const em_request_stats *stats, const em_error *error) {
+  answer *a = user;
+
+  if (finish != EM_FINISH_STOP && em_reply_flush(a->reply, &a->delta))
+    write_delta(a);
+  a->finished = true;
+  a->finish = finish;
+  a->stats = *stats;
+  if (finish == EM_FINISH_ERROR)
+    a->error = *error;
+}
+
+static em_status make_prompt(const em_dialog *dialog, const char *text, bool raw, em_tokens *out, em_error *error) {
+  const em_tokenizer *tokenizer = em_dialog_tokenizer(dialog);
+  em_message message = {"user", text, strlen(text)};
+  em_status status = EM_OK;
+
+  if (!raw)
+    return em_dialog_prompt(dialog, &message, 1, (int64_t)time(NULL), out, error);
+  if (em_tokenizer_adds_bos(tokenizer) && !em_tokens_append(out, em_tokenizer_bos(tokenizer)))
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "there is not enough memory for the prompt"));
+  /* Someone who writes the whole prompt may write special tokens; an end token would only end the text. */
+  EM_TRY(em_tokenize(tokenizer, text, message.bytes, EM_TOKENIZE_SPECIAL, out, error));
+  if (out->n == 0)
+    EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "the prompt is empty, and this model has no token to begin with"));
+fail:
+  return status;
+}
+
+static double per_second(uint64_t n, uint64_t ns) {
+  return ns ? (double)n * 1e9 / (double)ns : 0;
+}
+
+static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t began_ns, uint64_t seed) {
+  const em_request_stats *s = &a->stats;
+
+  fprintf(stderr,
+          "device: %s\nload: %.3f s\ntime to first token: %.3f s\nprompt: %u tokens, %.1f tokens/s\n"
+          "answer: %u tokens, %.2f tokens/s\nseed: %llu\n",
+          facts->device, (double)facts->load_ns / 1e9,
+          a->first_token_ns ? (double)(a->first_token_ns - began_ns) / 1e9 : 0, s->n_prompt,
+          per_second(s->n_prompt - s->n_reused, s->prefill_ns), s->n_generated,
+          s->n_generated > 1 ? per_second(s->n_generated - 1, s->decode_ns) : 0, (unsigned long long)seed);
+}
+
+int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
+  uint64_t began_ns = em_now_ns();
+  const char *path, *text = NULL, *device = "cpu";
+  uint32_t n_tokens = 0, n_threads = 0;
+  double temperature = 0;
+  uint64_t seed = 0;
+  bool raw = false, stats = false, has_temperature = false, has_seed = false;
+  const hearth_cli_option options[] = {
+    {"-p", HEARTH_CLI_TEXT, &text, NULL},
+    {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
+    {"--temperature", HEARTH_CLI_NUMBER, &temperature, &has_temperature},
+    {"--seed", HEARTH_CLI_SEED, &seed, &has_seed},
+    {"--raw", HEARTH_CLI_FLAG, &raw, NULL},
+    {"--device", HEARTH_CLI_TEXT, &device, NULL},
+    {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
+    {"--stats", HEARTH_CLI_FLAG, &stats, NULL},
+  };
+  em_engine_params params;
+  em_request_params request = {.on_token = on_token, .on_finish = on_finish};
+  em_request_id id;
+  em_gguf *gguf = NULL;
+  em_dialog *dialog = NULL;
+  em_engine *engine = NULL;
+  em_tokens tokens = {0};
+  answer a = {0};
+  em_error error = {0};
+  em_status status = EM_OK;
+  int code = 0;
+
+  if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &path, 1, &code))
+    return code;
+  if (!text)
+    return hearth_cli_wrong(command, "-p is missing");
+  if (!has_seed && getrandom(&seed, sizeof seed, 0) != sizeof seed)
+    seed = em_now_ns();
+
+  EM_TRY(hearth_cli_engine_params(device, n_threads, &params, &error));
+  params.n_slots = 1;
+  EM_TRY(em_gguf_open(path, &gguf, &error));
+  EM_TRY(em_dialog_new(gguf, &dialog, &error));
+  if (!raw && !em_dialog_has_template(dialog)) {
+    fputs("hearth-engine: the model has no chat template; the text is continued\n", stderr);
+    raw = true;
+  }
+  EM_TRY(make_prompt(dialog, text, raw, &tokens, &error));
+  EM_TRY(em_reply_new(dialog, NULL, 0, raw && text[0] != '\0', &a.reply, &error));
+  EM_TRY(em_engine_open(gguf, &params, NULL, NULL, &engine, &error));
+
+  em_default_sampling(gguf, &request.sampling);
+  if (has_temperature)
+    request.sampling.temperature = (float)temperature;
+  request.sampling.seed = seed;
+  request.tokens = tokens.ids;
+  request.n_tokens = (uint32_t)(tokens.n <= UINT32_MAX ? tokens.n : UINT32_MAX);
+  request.max_tokens = n_tokens;
+  request.user = &a;
+  EM_TRY(em_engine_submit(engine, &request, &id, &error));
+  while (!a.finished)
+    em_engine_step(engine);
+
+  if (isatty(STDOUT_FILENO) && a.last != '\n')
+    putchar('\n');
+  if (a.write_error != 0)
+    EM_TRY(em_fail(&error, EM_ERR_IO, "standard output cannot be written: %s", strerror(a.write_error)));
+  if (a.out_of_memory)
+    EM_TRY(em_fail(&error, EM_ERR_NO_MEMORY, "there is not enough memory for the answer"));
+  if (a.finish == EM_FINISH_ERROR) {
+    error = a.error;
+    EM_TRY(error.code);
+  }
+  if (stats)
+    print_stats(&a, em_engine_get_facts(engine), began_ns, seed);
+
+fail:
+  em_engine_close(engine);
+  em_reply_free(a.reply);
+  em_buffer_clear(&a.delta);
+  em_tokens_clear(&tokens);
+  em_dialog_free(dialog);
+  em_gguf_close(gguf);
+  return status == EM_OK ? 0 : hearth_cli_fail(&error);
+}

@@ -170,6 +170,8 @@ GtkWidget *hearth_message_view_new(HearthMessageItem *item) {
   is_answer = hearth_message_item_get_role(item) == HEARTH_ROLE_ASSISTANT;
   gtk_widget_add_css_class(GTK_WIDGET(self), is_answer ? "answer" : "question");
   gtk_widget_set_halign(self->blocks, is_answer ? GTK_ALIGN_FILL : GTK_ALIGN_END);
+  /* The bubble leaves room at the start, so that one sees at a glance whose words these are. */
+  gtk_widget_set_margin_start(self->blocks, is_answer ? 0 : 48);
   gtk_widget_set_halign(self->footer, is_answer ? GTK_ALIGN_START : GTK_ALIGN_END);
   gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL,
                                  is_answer ? _("Answer") : _("Your message"), -1);

@@ -28,6 +28,8 @@ struct _HearthWindow {
   HearthModelLoader *loader;
   HearthHistory *history;
   HearthConversation *conversation; /* the one shown */
+  GtkCustomFilter *filter;
+  GtkFilterListModel *found;        /* the history, as the search leaves it */
   char *search_words;               /* case-folded; NULL: everything is shown */
 };
 

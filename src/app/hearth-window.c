@@ -29,12 +29,13 @@ static GtkListBoxRow *find_row(HearthWindow *self, HearthConversation *conversat
 }
 
 static void show_sidebar(HearthWindow *self) {
-  guint n = g_list_model_get_n_items(G_LIST_MODEL(self->history));
-  gboolean is_found = FALSE;
+  const char *name = "list";
 
-  for (int i = 0; !is_found && gtk_list_box_get_row_at_index(self->list, i); i++)
-    is_found = gtk_widget_get_child_visible(GTK_WIDGET(gtk_list_box_get_row_at_index(self->list, i)));
-  gtk_stack_set_visible_child_name(self->sidebar_stack, n == 0 ? "empty" : is_found ? "list" : "not-found");
+  if (g_list_model_get_n_items(G_LIST_MODEL(self->history)) == 0)
+    name = "empty";
+  else if (g_list_model_get_n_items(G_LIST_MODEL(self->found)) == 0)
+    name = "not-found";
+  gtk_stack_set_visible_child_name(self->sidebar_stack, name);
 }
 
 static void show_content(HearthWindow *self) {
@@ -90,15 +91,14 @@ static GtkWidget *create_row(gpointer item, gpointer user_data) {
   return hearth_sidebar_row_new(item);
 }
 
-static gboolean filter_row(GtkListBoxRow *row, gpointer user_data) {
+static gboolean filter_conversation(gpointer item, gpointer user_data) {
   HearthWindow *self = user_data;
-  const char *title = hearth_conversation_get_title(hearth_sidebar_row_get_conversation(HEARTH_SIDEBAR_ROW(row)));
-  g_autofree char *folded = NULL;
+  g_autofree char *title = NULL;
 
   if (!self->search_words)
     return TRUE;
-  folded = g_utf8_casefold(title, -1);
-  return strstr(folded, self->search_words) != NULL;
+  title = g_utf8_casefold(hearth_conversation_get_title(item), -1);
+  return strstr(title, self->search_words) != NULL;
 }
 
 static void search_changed_cb(HearthWindow *self) {
@@ -107,19 +107,14 @@ static void search_changed_cb(HearthWindow *self) {
   g_clear_pointer(&self->search_words, g_free);
   if (*text)
     self->search_words = g_utf8_casefold(text, -1);
-  gtk_list_box_invalidate_filter(self->list);
-  show_sidebar(self);
+  gtk_filter_changed(GTK_FILTER(self->filter), GTK_FILTER_CHANGE_DIFFERENT);
 }
 
 static void search_activated_cb(HearthWindow *self) {
-  for (int i = 0; gtk_list_box_get_row_at_index(self->list, i); i++) {
-    GtkListBoxRow *row = gtk_list_box_get_row_at_index(self->list, i);
+  GtkListBoxRow *row = gtk_list_box_get_row_at_index(self->list, 0);
 
-    if (gtk_widget_get_child_visible(GTK_WIDGET(row))) {
-      row_activated_cb(self, row);
-      return;
-    }
-  }
+  if (row)
+    row_activated_cb(self, row);
 }
 
 static void remove_missing_cb(HearthWindow *self, const char *response, AdwAlertDialog *dialog) {
@@ -292,6 +287,8 @@ static void hearth_window_dispose(GObject *object) {
 
   g_clear_object(&self->conversation);
   gtk_widget_dispose_template(GTK_WIDGET(self), HEARTH_TYPE_WINDOW);
+  g_clear_object(&self->found);
+  g_clear_object(&self->filter);
   g_clear_object(&self->history);
   g_clear_object(&self->library);
   g_clear_object(&self->loader);
@@ -359,9 +356,11 @@ HearthWindow *hearth_window_new(HearthApplication *application) {
   hearth_model_chooser_set_models(self->chooser, self->library, self->loader);
   hearth_load_strip_set_loader(self->load_strip, self->loader);
   hearth_conversation_page_set_loader(self->page, self->loader);
-  gtk_list_box_bind_model(self->list, G_LIST_MODEL(self->history), create_row, NULL, NULL);
-  gtk_list_box_set_filter_func(self->list, filter_row, self, NULL);
-  g_signal_connect_object(self->history, "items-changed", G_CALLBACK(history_changed_cb), self, G_CONNECT_SWAPPED);
+  self->filter = gtk_custom_filter_new(filter_conversation, self, NULL);
+  self->found = gtk_filter_list_model_new(G_LIST_MODEL(g_object_ref(self->history)),
+                                          GTK_FILTER(g_object_ref(self->filter)));
+  gtk_list_box_bind_model(self->list, G_LIST_MODEL(self->found), create_row, NULL, NULL);
+  g_signal_connect_object(self->found, "items-changed", G_CALLBACK(history_changed_cb), self, G_CONNECT_SWAPPED);
   g_signal_connect_object(self->library, "items-changed", G_CALLBACK(show_content), self, G_CONNECT_SWAPPED);
   show_sidebar(self);
   hearth_window_begin_conversation(self);

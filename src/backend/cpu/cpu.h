@@ -51,9 +51,11 @@ void em_cpu_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
 uint64_t em_cpu_kv_head_bytes_k(int kind, uint32_t k_dim);
 uint64_t em_cpu_kv_head_bytes_v(int kind, uint32_t v_dim);
 
-/* Stores one position (of its page) of one head. Scalar: a token's share of a step. */
-void em_cpu_kv_store_k(int kind, uint8_t *head, uint32_t k_dim, uint32_t position, const float *k);
-void em_cpu_kv_store_v(int kind, uint8_t *head, uint32_t v_dim, uint32_t position, const float *v);
+/* Stores one position (of its page) of one head. */
+void em_cpu_kv_store_k(const em_cpu_kernels *kernels, int kind, uint8_t *head, uint32_t k_dim, uint32_t position,
+                       const float *k);
+void em_cpu_kv_store_v(const em_cpu_kernels *kernels, int kind, uint8_t *head, uint32_t v_dim, uint32_t position,
+                       const float *v);
 
 static inline uint8_t *em_cpu_kv_k(const em_cpu_kv *kv, uint32_t layer, uint32_t page, uint32_t head) {
   const em_cpu_kv_layer *l = &kv->layers[layer];

@@ -11,7 +11,7 @@
 #include "backend/cpu/layout.h"
 
 /* y[c][r] = sum over k of w[r][k] * x[c][k], r < 16, c < n_cols.
- *   w: one panel; x: rows x_stride bytes apart, quantised rows or float32 by the layout; y: float32 [n_cols][16].
+ *   w: one panel; x: rows x_stride bytes apart, quantised (64-byte aligned) or float32 by the layout; y: float32 [n_cols][16].
  *   Quantised: for rising groups, acc += (float)dot * (scale * x.d), then acc -= minimum * x.sum. Floats: for rising k,
  *   acc += w * x, one rounding or two. */
 typedef void (*em_dot_fn)(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y);
@@ -20,17 +20,17 @@ typedef void (*em_dot_fn)(const uint8_t *w, size_t n_in, const uint8_t *x, size_
 typedef void (*em_unpack_fn)(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst);
 
 /* The product of em_dot_fn for two unpacked panels and n_k of k, adding to y (or starting from 0).
- *   w0, w1: unpacked panels, 64-byte aligned; q, groups: the rows' quantised values and groups at this k, both stride bytes
- *   apart; y: float32 [n_cols][32], 64-byte aligned: panel 0's rows, then panel 1's. */
-typedef void (*em_mul_fn)(const uint8_t *w0, const uint8_t *w1, size_t n_k, const int8_t *q, const em_q8_group *groups,
-                          size_t stride, size_t n_cols, bool add, float *y);
+ *   w0, w1: unpacked panels, 64-byte aligned; x: the blocks of these k, rows x_stride bytes apart;
+ *   y: float32 [n_cols][32], 64-byte aligned: panel 0's rows, then panel 1's. */
+typedef void (*em_mul_fn)(const uint8_t *w0, const uint8_t *w1, size_t n_k, const uint8_t *x, size_t x_stride,
+                          size_t n_cols, bool add, float *y);
 
 #define EM_ATTEND_COLS 32u /* query columns of one call at most */
 
 /* One page of one KV head for some queries: for each column c, over the first n_tokens[c] positions t,
  *   s_t = scale * sum over rising dims of q[c][d] * K[t][d];  m = max s;  p_t = exp(s_t - m);  l = sum of p;
  *   o[d] = sum over rising t of p_t * V[t][d].
- * A column with n_tokens 0 is left alone. What is stored at later positions is never used in a sum, whatever its bits. */
+ * Of a column with n_tokens 0, m, l and o mean nothing. What is stored at later positions is never used in a sum, whatever its bits. */
 typedef struct em_attend {
   const uint8_t *k, *v; /* as layout.h says */
   uint32_t k_dim, v_dim;
@@ -41,6 +41,7 @@ typedef struct em_attend {
   float m[EM_ATTEND_COLS], l[EM_ATTEND_COLS];
   float *o;      /* [n_cols][o_stride], 64-byte aligned; o_stride = v_dim up to a multiple of 16 */
   float *scores; /* [n_cols][256] scratch, 64-byte aligned */
+  float *packed; /* [k_dim][n_cols] scratch */
 } em_attend;
 typedef void (*em_attend_fn)(em_attend *attend);
 
@@ -56,8 +57,8 @@ typedef struct em_cpu_kernels {
   /* y[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * norm[i]; y may be x. */
   void (*rms_norm)(const float *x, const float *norm, float eps, size_t n, float *y);
 
-  /* Quantises n values (a multiple of 32) to a row as layout.h says. A NaN or infinity among 32 values makes their d NaN. */
-  void (*quantise)(const float *x, size_t n, uint8_t *row);
+  /* Quantises n values (a multiple of 32). A NaN or infinity among 32 values makes their d NaN. */
+  void (*quantise)(const float *x, size_t n, em_q8_block *row);
 
   /* y[i] = g[i] / (1 + exp(-g[i])) * u[i]; y may be g or u. Relative error of exp at most 2e-7 within -87 .. 88; silu is 0 for
    * smaller g. */
@@ -68,6 +69,9 @@ typedef struct em_cpu_kernels {
   void (*rope)(float *x, const float *cos_sin, size_t n, bool neox);
 
   em_attend_fn attend[EM_N_KV_TYPES];
+
+  /* Rounds to nearest even. */
+  void (*to_f16)(const float *x, size_t n, uint16_t *y);
 
   /* a[i] = a[i] * fa + b[i] * fb */
   void (*merge)(float *a, float fa, const float *b, float fb, size_t n);

@@ -133,15 +133,21 @@ static void store_u16(uint8_t *p, uint16_t value) {
   memcpy(p, &value, sizeof value);
 }
 
-void em_cpu_kv_store_k(int kind, uint8_t *head, uint32_t k_dim, uint32_t position, const float *k) {
+void em_cpu_kv_store_k(const em_cpu_kernels *kernels, int kind, uint8_t *head, uint32_t k_dim, uint32_t position,
+                       const float *k) {
   uint8_t *block = head + position / BLOCK * (em_cpu_kv_head_bytes_k(kind, k_dim) / (EM_KV_PAGE_TOKENS / BLOCK));
   uint32_t lane = position % BLOCK;
   if (kind == EM_KV_F32) {
     for (uint32_t d = 0; d < k_dim; d++)
       memcpy(block + (d * BLOCK + lane) * 4, &k[d], 4);
   } else if (kind == EM_KV_F16) {
-    for (uint32_t d = 0; d < k_dim; d++)
-      store_u16(block + (d * BLOCK + lane) * 2, em_f32_to_f16(k[d]));
+    uint16_t part[64];
+    for (uint32_t from = 0; from < k_dim; from += 64) {
+      uint32_t n = k_dim - from < 64 ? k_dim - from : 64;
+      kernels->to_f16(k + from, n, part);
+      for (uint32_t d = 0; d < n; d++)
+        store_u16(block + ((from + d) * BLOCK + lane) * 2, part[d]);
+    }
   } else {
     for (uint32_t g = 0; g < k_dim / 32; g++, block += 544) {
       int8_t q[32];
@@ -152,15 +158,15 @@ void em_cpu_kv_store_k(int kind, uint8_t *head, uint32_t k_dim, uint32_t positio
   }
 }
 
-void em_cpu_kv_store_v(int kind, uint8_t *head, uint32_t v_dim, uint32_t position, const float *v) {
+void em_cpu_kv_store_v(const em_cpu_kernels *kernels, int kind, uint8_t *head, uint32_t v_dim, uint32_t position,
+                       const float *v) {
   size_t bytes = v_bytes(kind, v_dim);
   uint8_t *at = head + position * bytes;
   if (kind == EM_KV_F32) {
     memcpy(at, v, v_dim * 4ull);
     memset(at + v_dim * 4ull, 0, bytes - v_dim * 4ull);
   } else if (kind == EM_KV_F16) {
-    for (uint32_t d = 0; d < v_dim; d++)
-      store_u16(at + 2ull * d, em_f32_to_f16(v[d]));
+    kernels->to_f16(v, v_dim, (uint16_t *)(void *)at);
     memset(at + v_dim * 2ull, 0, bytes - v_dim * 2ull);
   } else {
     for (uint32_t g = 0; g < v_dim / 32; g++) {

@@ -21,7 +21,7 @@
  * Unpacked panels (many rows of activations): per 32 k 512 bytes of 8 quads as u8 with an offset of 128, then float32
  * scales [16] (or two of 16 k each for Q6_K), then float32 minima [16] for Q4_K and Q5_K.
  *
- * Activations. A row of n values is int8 [n] followed by em_q8_group [n / 32].
+ * Activations. A row of n values is em_q8_block [n / 32].
  *
  * Caches. One KV head of one page (256 positions):
  *   K: blocks of 16 positions; in a block [dim][position]; for Q8_0: per 32 dims int8 [32][16], then f16 scale [16].
@@ -56,16 +56,18 @@ typedef enum em_layout {
 /* Bytes of a group of 32 k of an unpacked panel at most: quads, two scales or a scale and a minimum. */
 #define EM_UNPACKED_GROUP_BYTES (512u + 128u)
 
-/* 32 quantised activations: x = d * q, |q| <= 127, d = max|x| / 127. */
-typedef struct em_q8_group {
+/* 32 quantised activations: x = d * q, |q| <= 127, d = max|x| / 127. One cache line. */
+typedef struct em_q8_block {
+  int8_t q[EM_GROUP];
   float d;
-  float sum;       /* d * sum of q: what a minimum is multiplied with */
-  int32_t n32;     /* -128 * sum of q: takes back the offset of unsigned weights */
-  int32_t n16[2];  /* the same for each half */
-} em_q8_group;
+  float sum;      /* d * sum of q: what a minimum is multiplied with */
+  int32_t n32;    /* -128 * sum of q: takes back the offset of unsigned weights */
+  int32_t n16[2]; /* the same for each half */
+  int32_t unused[3];
+} em_q8_block;
 
 static inline size_t em_q8_row_bytes(size_t n) {
-  return (n + n / EM_GROUP * sizeof(em_q8_group) + 63) / 64 * 64;
+  return n / EM_GROUP * sizeof(em_q8_block);
 }
 
 /* Whether the layout's products are made with quantised activations; the others take float32. */

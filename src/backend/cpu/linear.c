@@ -53,7 +53,7 @@ static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsig
       memcpy(row, x, in->n_in * sizeof *row);
     }
     if (quantised)
-      kernels->quantise(x, in->n_in, q8 + i * in->q8_stride);
+      kernels->quantise(x, in->n_in, (em_q8_block *)(void *)(q8 + i * in->q8_stride));
   }
   if (!few)
     em_pool_barrier(program->cpu->pool);
@@ -121,11 +121,10 @@ static void run_unit(em_cpu_program *program, const em_stage_linear *stage, cons
     uint8_t *unpacked[2] = {own->unpacked, own->unpacked + EM_UNPACK_K / EM_GROUP * EM_UNPACKED_GROUP_BYTES};
     for (size_t k = 0; k < in->n_in; k += EM_UNPACK_K) {
       size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
-      const void *groups = in->q8 + in->n_in + k / EM_GROUP * sizeof(em_q8_group);
       kernels->unpack[layout](panels[0], k, n_k, unpacked[0]);
       kernels->unpack[layout](panels[1], k, n_k, unpacked[1]);
-      kernels->mul[layout](unpacked[0], unpacked[1], n_k, (const int8_t *)in->q8 + k, groups, in->q8_stride,
-                           in->n_rows, k > 0, own->tile);
+      kernels->mul[layout](unpacked[0], unpacked[1], n_k, in->q8 + em_q8_row_bytes(k), in->q8_stride, in->n_rows,
+                           k > 0, own->tile);
     }
     row_floats = 2 * EM_PANEL;
     second = EM_PANEL;

@@ -13,7 +13,7 @@
 /* Where each part of a program's one piece of memory lies. */
 typedef struct sizes {
   uint64_t scratch, q8, normed, cos_sin, partials; /* bytes */
-  uint64_t thread_q8, thread_normed, thread_unpacked, thread_tile, thread_scores, thread_o;
+  uint64_t thread_q8, thread_normed, thread_unpacked, thread_tile, thread_scores, thread_packed, thread_o;
   uint64_t total;
 } sizes;
 
@@ -62,6 +62,9 @@ static em_status compute_sizes(const em_cpu *cpu, const em_program_desc *desc, s
       n_rot += stage->rope_store.rope.n_rot;
   }
   uint64_t q8_row = em_q8_row_bytes(max_in_q8), o_stride = em_cpu_max_o_stride(desc);
+  uint64_t max_k_dim = 0;
+  for (uint32_t i = 0; desc->kv && i < desc->kv->n_layers; i++)
+    max_k_dim = max_u64(max_k_dim, desc->kv->layers[i].k_dim);
   uint64_t partials = em_cpu_partial_floats(desc, cpu->n_threads);
   if (add_part(&s->total, desc->scratch_floats, 4, &s->scratch) && add_part(&s->total, max_rows, q8_row, &s->q8) &&
       add_part(&s->total, max_rows, 4 * max_in, &s->normed) &&
@@ -71,6 +74,7 @@ static em_status compute_sizes(const em_cpu *cpu, const em_program_desc *desc, s
       add_part(&per_thread, 2 * EM_UNPACK_K / EM_GROUP, EM_UNPACKED_GROUP_BYTES, &s->thread_unpacked) &&
       add_part(&per_thread, max_rows, 2 * EM_PANEL * 4, &s->thread_tile) &&
       add_part(&per_thread, EM_ATTEND_COLS, EM_KV_PAGE_TOKENS * 4, &s->thread_scores) &&
+      add_part(&per_thread, EM_ATTEND_COLS, max_k_dim * 4, &s->thread_packed) &&
       add_part(&per_thread, EM_ATTEND_COLS, o_stride * 4, &s->thread_o) && em_add_u64(per_thread, s->thread_o, &per_thread) &&
       em_mul_u64(per_thread, cpu->n_threads, &per_thread) && em_add_u64(s->total, per_thread, &s->total))
     return EM_OK;
@@ -165,6 +169,7 @@ em_status em_cpu_program_new(em_backend *backend, const em_program *common, em_p
     thread->unpacked = take(&memory, s.thread_unpacked);
     thread->tile = take(&memory, s.thread_tile);
     thread->scores = take(&memory, s.thread_scores);
+    thread->packed = take(&memory, s.thread_packed);
     thread->o_page = take(&memory, s.thread_o);
     thread->o_sum = take(&memory, s.thread_o);
   }
@@ -249,10 +254,9 @@ static void run_rope_store(em_cpu_program *program, const em_stage_rope_store *s
     }
     uint32_t page = step->page_tables[(size_t)step->slots[r] * program->common.desc.max_pages +
                                       position / EM_KV_PAGE_TOKENS];
-    em_cpu_kv_store_k(kv->kind, em_cpu_kv_k(kv, stage->kv_layer, page, h), layer->k_dim, position % EM_KV_PAGE_TOKENS,
-                      k);
-    em_cpu_kv_store_v(kv->kind, em_cpu_kv_v(kv, stage->kv_layer, page, h), layer->v_dim, position % EM_KV_PAGE_TOKENS,
-                      v);
+    position %= EM_KV_PAGE_TOKENS;
+    em_cpu_kv_store_k(kernels, kv->kind, em_cpu_kv_k(kv, stage->kv_layer, page, h), layer->k_dim, position, k);
+    em_cpu_kv_store_v(kernels, kv->kind, em_cpu_kv_v(kv, stage->kv_layer, page, h), layer->v_dim, position, v);
   }
 }
 

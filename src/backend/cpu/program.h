@@ -19,6 +19,7 @@ typedef struct em_cpu_thread {
   uint8_t *unpacked; /* two panels of EM_UNPACK_K */
   float *tile;       /* [max(max_rows, max_outputs)][2 * EM_PANEL] */
   float *scores;     /* [EM_ATTEND_COLS][256] */
+  float *packed;     /* [EM_ATTEND_COLS][largest k_dim] */
   float *o_page;     /* [EM_ATTEND_COLS][o_stride] of one page */
   float *o_sum;      /* the same, merged */
 } em_cpu_thread;

@@ -16,8 +16,8 @@ static float load_f16(const uint8_t *p) {
   return em_f16_to_f32(load_u16(p));
 }
 
-static const em_q8_group *groups_of(const uint8_t *row, size_t n_in) {
-  return (const em_q8_group *)(const void *)(row + n_in);
+static const em_q8_block *blocks_of(const uint8_t *row) {
+  return (const em_q8_block *)(const void *)row;
 }
 
 /* --- Products ----------------------------------------------------------------------------------------------------------- */
@@ -74,13 +74,13 @@ static int dot_nibbles(const uint8_t *group, unsigned r, const int8_t *q) {
 
 static void dot_q8(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
   for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_group *groups = groups_of(x, n_in);
+    const em_q8_block *blocks = blocks_of(x);
     memset(y, 0, EM_PANEL * sizeof *y);
     for (size_t b = 0; b < n_in / EM_GROUP; b++) {
       const uint8_t *block = w + b * EM_Q8_BLOCK_BYTES;
       for (unsigned r = 0; r < EM_PANEL; r++) {
-        int dot = dot_q8_part(block, r, (const int8_t *)x + b * EM_GROUP, 0, EM_GROUP);
-        y[r] += (float)dot * (load_f16(block + 512 + 2 * r) * groups[b].d);
+        int dot = dot_q8_part(block, r, blocks[b].q, 0, EM_GROUP);
+        y[r] += (float)dot * (load_f16(block + 512 + 2 * r) * blocks[b].d);
       }
     }
   }
@@ -88,34 +88,34 @@ static void dot_q8(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_str
 
 static void dot_q4_0(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
   for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_group *groups = groups_of(x, n_in);
+    const em_q8_block *blocks = blocks_of(x);
     memset(y, 0, EM_PANEL * sizeof *y);
     for (size_t b = 0; b < n_in / EM_GROUP; b++) {
       const uint8_t *block = w + b * EM_Q4_0_BLOCK_BYTES;
       for (unsigned r = 0; r < EM_PANEL; r++) {
-        int dot = dot_nibbles(block, r, (const int8_t *)x + b * EM_GROUP) + groups[b].n32 / 16;
-        y[r] += (float)dot * (load_f16(block + 256 + 2 * r) * groups[b].d);
+        int dot = dot_nibbles(block, r, blocks[b].q) + blocks[b].n32 / 16;
+        y[r] += (float)dot * (load_f16(block + 256 + 2 * r) * blocks[b].d);
       }
     }
   }
 }
 
 static void dot_q45_k(const uint8_t *w, bool five, size_t n_in, const uint8_t *x, float *y) {
-  const em_q8_group *groups = groups_of(x, n_in);
+  const em_q8_block *blocks = blocks_of(x);
   size_t group_bytes = five ? 320 : 256;
   memset(y, 0, EM_PANEL * sizeof *y);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
     const uint8_t *super = w + b / 8 * (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES);
     const uint8_t *group = super + b % 8 * group_bytes, *tail = super + 8 * group_bytes;
-    const int8_t *q = (const int8_t *)x + b * EM_GROUP;
+    const int8_t *q = blocks[b].q;
     for (unsigned r = 0; r < EM_PANEL; r++) {
       int dot = dot_nibbles(group, r, q);
       for (unsigned k = 0; five && k < EM_GROUP; k++)
         dot += (group[256 + 4 * r + k % 4] >> (k / 4) & 1) * 16 * q[k];
       float scale = load_f16(tail + 256 + 2 * r) * (float)tail[b % 8 * 16 + r];
       float minimum = load_f16(tail + 288 + 2 * r) * (float)tail[128 + b % 8 * 16 + r];
-      y[r] += (float)dot * (scale * groups[b].d);
-      y[r] -= minimum * groups[b].sum;
+      y[r] += (float)dot * (scale * blocks[b].d);
+      y[r] -= minimum * blocks[b].sum;
     }
   }
 }
@@ -132,22 +132,22 @@ static void dot_q5_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_s
 
 static void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
   for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_group *groups = groups_of(x, n_in);
+    const em_q8_block *blocks = blocks_of(x);
     memset(y, 0, EM_PANEL * sizeof *y);
     for (size_t b = 0; b < n_in / EM_GROUP; b++) {
       const uint8_t *super = w + b / 8 * EM_Q6_K_BLOCK_BYTES, *group = super + b % 8 * 384, *tail = super + 8 * 384;
-      const int8_t *q = (const int8_t *)x + b * EM_GROUP;
+      const int8_t *q = blocks[b].q;
       for (unsigned r = 0; r < EM_PANEL; r++) {
         float d = load_f16(tail + 256 + 2 * r);
         for (unsigned h = 0; h < 2; h++) {
-          int dot = groups[b].n16[h] / 4;
+          int dot = blocks[b].n16[h] / 4;
           for (unsigned k = 16 * h; k < 16 * h + 16; k++) {
             int low = group[64 * (k / 8) + 4 * r + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
             int high = group[256 + 64 * h + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
             dot += (low | high << 4) * q[k];
           }
           float scale = d * (float)(int8_t)tail[16 * (b % 8 * 2 + h) + r];
-          y[r] += (float)dot * (scale * groups[b].d);
+          y[r] += (float)dot * (scale * blocks[b].d);
         }
       }
     }
@@ -165,10 +165,8 @@ static void rms_norm(const float *x, const float *norm, float eps, size_t n, flo
     y[i] = x[i] * scale * norm[i];
 }
 
-static void quantise(const float *x, size_t n, uint8_t *row) {
-  int8_t *q = (int8_t *)row;
-  for (size_t g = 0; g < n / EM_GROUP; g++, x += EM_GROUP, q += EM_GROUP) {
-    em_q8_group group = {0};
+static void quantise(const float *x, size_t n, em_q8_block *row) {
+  for (size_t g = 0; g < n / EM_GROUP; g++, x += EM_GROUP, row++) {
     float max = 0;
     int sums[2] = {0, 0};
     bool finite = true;
@@ -178,17 +176,15 @@ static void quantise(const float *x, size_t n, uint8_t *row) {
     }
     float inverse = finite && max > 0 ? 127.0f / max : 0.0f;
     for (unsigned k = 0; k < EM_GROUP; k++) {
-      /* A product with the rounded inverse of a denormal maximum may be infinite. */
-      float value = finite ? fminf(fmaxf(x[k] * inverse, -127.0f), 127.0f) : 0.0f;
-      q[k] = (int8_t)rintf(value);
-      sums[k / 16] += q[k];
+      /* The inverse of a denormal maximum is infinite; such values count as zero. */
+      row->q[k] = isfinite(inverse) && finite ? (int8_t)rintf(x[k] * inverse) : 0;
+      sums[k / 16] += row->q[k];
     }
-    group.d = finite ? max / 127.0f : NAN;
-    group.sum = group.d * (float)(sums[0] + sums[1]);
-    group.n16[0] = -128 * sums[0];
-    group.n16[1] = -128 * sums[1];
-    group.n32 = group.n16[0] + group.n16[1];
-    memcpy(row + n + g * sizeof group, &group, sizeof group);
+    row->d = finite ? max / 127.0f : NAN;
+    row->sum = row->d * (float)(sums[0] + sums[1]);
+    row->n16[0] = -128 * sums[0];
+    row->n16[1] = -128 * sums[1];
+    row->n32 = row->n16[0] + row->n16[1];
   }
 }
 
@@ -221,6 +217,11 @@ static void rope(float *x, const float *cos_sin, size_t n, bool neox) {
     x[k * step] = a * c - b * s;
     x[k * step + other] = a * s + b * c;
   }
+}
+
+static void to_f16(const float *x, size_t n, uint16_t *y) {
+  for (size_t i = 0; i < n; i++)
+    y[i] = em_f32_to_f16(x[i]);
 }
 
 static void merge(float *a, float fa, const float *b, float fb, size_t n) {
@@ -313,6 +314,7 @@ void em_kernels_scalar(em_cpu_kernels *kernels) {
       .swiglu = swiglu,
       .rope = rope,
       .attend = {[EM_KV_F32] = attend_f32, [EM_KV_F16] = attend_f16, [EM_KV_Q8] = attend_q8},
+      .to_f16 = to_f16,
       .merge = merge,
   };
 }

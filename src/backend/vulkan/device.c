@@ -260,6 +260,7 @@ static void read_limits(em_vk *vk) {
     vk->max_allocation_bytes = three.maxMemoryAllocationSize;
   /* A processor runs one row's sum fastest in one go; a GPU hides its memory's latency with more invocations. */
   vk->split = vk->software ? 1 : 8;
+  vk->broadcast = vk->software && vk->subgroup_size <= 32 && 32 % vk->subgroup_size == 0 ? vk->subgroup_size : 0;
 }
 
 em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {

@@ -94,6 +94,7 @@ typedef struct em_vk {
   bool software;       /* a processor pretending to be a GPU */
   bool unified;        /* all device memory can be written by the host */
   uint32_t split;      /* invocations that share a row's sum in linear.comp */
+  uint32_t broadcast;  /* BROADCAST of linear.comp */
   bool failed;
 
   VkCommandPool commands;

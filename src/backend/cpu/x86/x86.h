@@ -1,0 +1,21 @@
+/* What the x86 files share. Included only by them: each is compiled for one instruction set, and nothing they define may be
+ * used outside the kernel table. */
+#pragma once
+
+#include "backend/cpu/kernels.h"
+
+/* A kernel's inner part: always part of its caller, so that constant arguments unroll its loops. */
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* How far ahead of its reading a panel is asked for; past the processor's own streams, which stop at pages. */
+#define AHEAD 4096
+
+/* Parts of a table. */
+void em_kernels_avx2_matmul(em_cpu_kernels *kernels);
+void em_kernels_avx512_matmul(em_cpu_kernels *kernels);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "advisor/advisor.h"
 #include "hardware/devices.h"
-#include "hardware/hardware.h"
 #include "service/hearth-host-private.h"
 
 #define PROGRESS_US 50000
@@ -116,8 +116,10 @@ static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_para
   em_memory_plan plan;
   em_memory_state memory;
 
-  if (host->engine && em_hardware_memory(NULL, &memory, NULL) == EM_OK)
-    params.memory_limit_bytes = memory.available_bytes + em_engine_get_facts(host->engine)->memory.total_bytes;
+  if (host->engine && em_hardware_memory(NULL, &memory, NULL) == EM_OK) {
+    memory.available_bytes += em_engine_get_facts(host->engine)->memory.total_bytes;
+    params.memory_limit_bytes = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
+  }
   return em_engine_plan(gguf, &params, &plan, error);
 }
 

@@ -17,9 +17,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How long a waiting thread spins before it sleeps. Long enough for the gaps between the stages of a step; short enough that
- * threads that wait for one whose core was taken by another program give their cores back. */
-#define SPIN_NS 30000u
+/* How long a waiting thread spins before it sleeps. On a quiet computer the longest time bridges the gaps between the stages
+ * of a step, where sleeping would cost many times the gap. Where another program has taken a core, what is waited for takes
+ * milliseconds, and each core that spins meanwhile is kept from the very thread that is late: on two cores beside one busy
+ * program, stages of 25 us took 2 ms while waiting threads spun for up to 1 ms, 0.3 ms at 30 us, and half of that this way. So
+ * the time is halved whenever it was not enough and grows again by a little when it was. */
+#define LONGEST_SPIN_NS 50000u
+#define SHORTEST_SPIN_NS 2000u
+#define SPIN_GROWTH_NS 4000u
 /* Pauses between two looks at the clock. */
 #define SPIN_PAUSES 16u
 
@@ -44,6 +49,7 @@ struct em_pool {
   alignas(CACHE_LINE) _Atomic uint32_t n_running; /* workers still inside the job */
   alignas(CACHE_LINE) _Atomic uint32_t n_arrived; /* threads waiting at the barrier */
   alignas(CACHE_LINE) _Atomic size_t next;        /* the shared counter of em_pool_next */
+  alignas(CACHE_LINE) _Atomic uint32_t spin_ns;   /* how long to spin, a guess that all threads share and correct */
   alignas(CACHE_LINE) em_pool_fn fn;              /* NULL tells the workers to end */
   void *user;
   unsigned n_threads;
@@ -60,17 +66,23 @@ static inline void pause_briefly(void) {
 }
 
 /* Waits until the event's value is no longer `old`. What was written before the change is visible afterwards. */
-static void event_wait(event *e, uint32_t old) {
+static void event_wait(em_pool *pool, event *e, uint32_t old) {
   if (atomic_load_explicit(&e->value, memory_order_acquire) != old)
     return;
-  uint64_t end = em_now_ns() + SPIN_NS;
+  uint32_t spin_ns = atomic_load_explicit(&pool->spin_ns, memory_order_relaxed);
+  uint64_t end = em_now_ns() + spin_ns;
   do {
     for (unsigned i = 0; i < SPIN_PAUSES; i++) {
       pause_briefly();
-      if (atomic_load_explicit(&e->value, memory_order_acquire) != old)
+      if (atomic_load_explicit(&e->value, memory_order_acquire) != old) {
+        if (spin_ns < LONGEST_SPIN_NS)
+          atomic_store_explicit(&pool->spin_ns, spin_ns + SPIN_GROWTH_NS, memory_order_relaxed);
         return;
+      }
     }
   } while (em_now_ns() < end);
+  if (spin_ns > SHORTEST_SPIN_NS)
+    atomic_store_explicit(&pool->spin_ns, spin_ns / 2, memory_order_relaxed);
   /* The count of sleepers is raised before the value is looked at again, and event_advance changes the value before it looks
    * at the count. In the one order of sequentially consistent operations, either this thread sees the new value or the other
    * sees a sleeper, so that no wake-up is lost. */
@@ -151,7 +163,7 @@ static void *worker_main(void *data) {
   const worker *self = data;
   em_pool *pool = self->pool;
   for (uint32_t job = 0;; job++) {
-    event_wait(&pool->job, job);
+    event_wait(pool, &pool->job, job);
     if (!pool->fn)
       return NULL;
     pool->fn(pool->user, self->index, pool->n_threads);
@@ -173,6 +185,7 @@ em_status em_pool_new(unsigned n_threads, em_pool **out, em_error *error) {
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for %u threads", n_threads);
   }
   memset(pool, 0, sizeof *pool);
+  atomic_init(&pool->spin_ns, LONGEST_SPIN_NS);
   pool->workers = workers;
   pool->n_threads = n_threads;
   /* The workers take no signals: those are the business of the program's own threads. */
@@ -227,13 +240,13 @@ void em_pool_run(em_pool *pool, em_pool_fn fn, void *user) {
   atomic_store_explicit(&pool->n_running, pool->n_workers, memory_order_relaxed);
   event_advance(&pool->job);
   fn(user, 0, pool->n_threads);
-  event_wait(&pool->done, done);
+  event_wait(pool, &pool->done, done);
 }
 
 void em_pool_barrier(em_pool *pool) {
   uint32_t passed = atomic_load_explicit(&pool->barrier.value, memory_order_relaxed);
   if (atomic_fetch_add_explicit(&pool->n_arrived, 1, memory_order_acq_rel) + 1 < pool->n_threads) {
-    event_wait(&pool->barrier, passed);
+    event_wait(pool, &pool->barrier, passed);
     return;
   }
   /* The last to arrive resets everything before it lets the others go. */

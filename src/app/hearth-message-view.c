@@ -15,6 +15,7 @@
 struct _HearthMessageView {
   GtkWidget parent_instance;
 
+  GtkBoxLayout *layout;
   GtkWidget *blocks, *footer, *copy_button, *state_label, *speed_label;
 
   HearthMessageItem *item;
@@ -145,6 +146,7 @@ static void hearth_message_view_class_init(HearthMessageViewClass *klass) {
   gtk_widget_class_set_css_name(widget_class, "message");
   gtk_widget_class_set_accessible_role(widget_class, GTK_ACCESSIBLE_ROLE_GROUP);
   gtk_widget_class_set_template_from_resource(widget_class, "/dev/hearth/Hearth/hearth-message-view.ui");
+  gtk_widget_class_bind_template_child(widget_class, HearthMessageView, layout);
   gtk_widget_class_bind_template_child(widget_class, HearthMessageView, blocks);
   gtk_widget_class_bind_template_child(widget_class, HearthMessageView, footer);
   gtk_widget_class_bind_template_child(widget_class, HearthMessageView, copy_button);
@@ -169,10 +171,13 @@ GtkWidget *hearth_message_view_new(HearthMessageItem *item) {
   self->item = g_object_ref(item);
   is_answer = hearth_message_item_get_role(item) == HEARTH_ROLE_ASSISTANT;
   gtk_widget_add_css_class(GTK_WIDGET(self), is_answer ? "answer" : "question");
-  gtk_widget_set_halign(self->blocks, is_answer ? GTK_ALIGN_FILL : GTK_ALIGN_END);
-  /* The bubble leaves room at the start, so that one sees at a glance whose words these are. */
-  gtk_widget_set_margin_start(self->blocks, is_answer ? 0 : 48);
-  gtk_widget_set_halign(self->footer, is_answer ? GTK_ALIGN_START : GTK_ALIGN_END);
+  if (!is_answer) {
+    /* A bubble at the end, with its button beside it in the room that is left at the start. */
+    gtk_orientable_set_orientation(GTK_ORIENTABLE(self->layout), GTK_ORIENTATION_HORIZONTAL);
+    gtk_widget_insert_before(self->footer, GTK_WIDGET(self), self->blocks);
+    gtk_widget_set_halign(GTK_WIDGET(self), GTK_ALIGN_END);
+    gtk_widget_set_valign(self->footer, GTK_ALIGN_CENTER);
+  }
   gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL,
                                  is_answer ? _("Answer") : _("Your message"), -1);
   g_signal_connect_object(item, "notify::state", G_CALLBACK(follow_state), self, G_CONNECT_SWAPPED);

@@ -57,7 +57,7 @@ static const char *key_name(key_reader *reader, const char *key) {
 
 static em_status check_range(key_reader *reader, double value, double min, double max, em_error *error) {
   if (!(value >= min && value <= max))
-    return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is %.9g, outside %.9g to %.9g", reader->name, value, min, max);
+    return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is %.10g, outside %.10g to %.10g", reader->name, value, min, max);
   return EM_OK;
 }
 

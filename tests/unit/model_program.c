@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Weights on a backend and the program of a model: its stages, and that values whose lives meet never share memory. */
+#include "model-file.h"
+
+#include <unistd.h>
+
+static em_backend *open_null(void) {
+  em_backend *backend = NULL;
+  em_backend_params params = {.kind = EM_DEVICE_NULL};
+  CHECK_INT(em_backend_open(&params, &backend, NULL), EM_OK);
+  return backend;
+}
+
+/* --- Loading ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct progress {
+  uint64_t done, total;
+  uint32_t calls;
+  bool refuse;
+} progress;
+
+static bool on_progress(void *user, uint64_t done, uint64_t total) {
+  progress *p = user;
+  CHECK(done >= p->done && done <= total);
+  p->done = done;
+  p->total = total;
+  p->calls++;
+  return !p->refuse;
+}
+
+static void check_load(void) {
+  char path[] = "/tmp/hearth-model-XXXXXX";
+  int fd = mkstemp(path);
+  size_t bytes;
+  char *data = make_model_file("qwen2", NULL, &bytes);
+  CHECK(fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes);
+  em_gguf *gguf = NULL;
+  em_model *model = NULL;
+  em_model_weights *weights = NULL;
+  em_error error = {0};
+  em_backend_params params = {.kind = EM_DEVICE_CPU, .n_threads = 1};
+  em_backend *backend = NULL;
+  CHECK_INT(em_backend_open(&params, &backend, NULL), EM_OK);
+  CHECK_INT(em_gguf_open(path, &gguf, &error), EM_OK);
+  CHECK_INT(em_model_open(gguf, &model, &error), EM_OK);
+  uint64_t needed, step;
+  CHECK_INT(em_model_weights_bytes(model, backend, &needed, &step, &error), EM_OK);
+  CHECK(needed >= em_model_get_facts(model)->weights_bytes);
+  CHECK(step > 0 && step < needed);
+
+  progress p = {0};
+  CHECK_INT(em_model_load(model, backend, on_progress, &p, &weights, &error), EM_OK);
+  CHECK(p.calls >= 1);
+  CHECK_INT(p.done, p.total);
+  CHECK_INT(p.total, em_model_get_facts(model)->weights_bytes);
+  em_model_weights_free(weights);
+  weights = NULL;
+
+  p = (progress){.refuse = true};
+  CHECK_INT(em_model_load(model, backend, on_progress, &p, &weights, &error), EM_ERR_CANCELLED);
+  CHECK(weights == NULL);
+  CHECK_INT(p.calls, 1);
+
+  /* A file that changes while it is used is noticed, whether bytes are missing or not. */
+  error = (em_error){0};
+  CHECK(pwrite(fd, "x", 1, (off_t)bytes - 1) == 1);
+  CHECK(ftruncate(fd, (off_t)bytes + 1) == 0);
+  CHECK_INT(em_model_load(model, backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
+  error = (em_error){0};
+  CHECK(ftruncate(fd, (off_t)bytes / 2) == 0);
+  CHECK_INT(em_model_load(model, backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
+  CHECK(weights == NULL);
+
+  em_model_close(model);
+  em_gguf_close(gguf);
+  em_backend_close(backend);
+  close(fd);
+  unlink(path);
+  free(data);
+}
+
+/* --- Stages and values -------------------------------------------------------------------------------------------------- */
+
+typedef struct life {
+  uint32_t birth, death;
+  bool used;
+} life;
+
+static void touch(life *l, em_value value, uint32_t stage) {
+  if (value == EM_NO_VALUE)
+    return;
+  if (!l[value].used)
+    l[value] = (life){stage, stage, true};
+  l[value].death = stage;
+}
+
+static void check_places(const em_model_program *program, uint32_t max_rows, uint32_t max_outputs) {
+  life *lives = calloc(program->n_values, sizeof *lives);
+  for (uint32_t i = 0; i < program->n_stages; i++) {
+    const em_stage *s = &program->stages[i];
+    if (s->kind == EM_STAGE_EMBED) {
+      touch(lives, s->embed.out, i);
+    } else if (s->kind == EM_STAGE_LINEAR) {
+      touch(lives, s->linear.x, i);
+      touch(lives, s->linear.residual, i);
+      touch(lives, s->linear.out, i);
+    } else if (s->kind == EM_STAGE_ROPE_STORE) {
+      touch(lives, s->rope_store.qkv, i);
+    } else {
+      touch(lives, s->attention.qkv, i);
+      touch(lives, s->attention.out, i);
+    }
+  }
+  touch(lives, program->logits, program->n_stages);
+  uint64_t sum = 0, most = 0;
+  for (uint32_t a = 0; a < program->n_values; a++) {
+    const em_value_desc *x = &program->values[a];
+    uint64_t x_floats = (uint64_t)x->width * (x->outputs_only ? max_outputs : max_rows);
+    CHECK(lives[a].used);
+    CHECK(x->offset % 16 == 0 && x->offset + x_floats <= program->scratch_floats);
+    sum += x_floats;
+    most = x_floats > most ? x_floats : most;
+    for (uint32_t b = 0; b < a; b++) {
+      const em_value_desc *y = &program->values[b];
+      uint64_t y_floats = (uint64_t)y->width * (y->outputs_only ? max_outputs : max_rows);
+      bool meet = lives[a].birth <= lives[b].death && lives[b].birth <= lives[a].death;
+      bool overlap = x->offset < y->offset + y_floats && y->offset < x->offset + x_floats;
+      CHECK(!(meet && overlap));
+    }
+  }
+  CHECK(program->scratch_floats >= most);
+  CHECK(program->scratch_floats < sum); /* memory is shared at all */
+  free(lives);
+}
+
+static void check_program(const char *architecture, const edit *edits) {
+  opened o = open_model(architecture, edits);
+  em_backend *backend = open_null();
+  em_model_weights *weights = NULL;
+  em_model_program program = {0};
+  em_error error = {0};
+  CHECK(o.model != NULL);
+  CHECK_INT(em_model_describe(o.model, backend, &weights, &error), EM_OK);
+  static const uint32_t sizes[][2] = {{1, 1}, {7, 3}, {256, 4}};
+  for (int i = 0; i < 3; i++) {
+    uint32_t max_rows = sizes[i][0], max_outputs = sizes[i][1];
+    CHECK_INT(em_model_build(o.model, weights, max_rows, max_outputs, &program, &error), EM_OK);
+    CHECK_INT(program.n_stages, 2 + 6 * em_model_get_facts(o.model)->n_layers);
+    check_places(&program, max_rows, max_outputs);
+
+    /* What is described can be sized, and only what is loaded can run. */
+    em_kv_desc kv_desc = {.type = EM_TYPE_F32, .n_pages = 0};
+    kv_desc.layers = em_model_kv_layers(o.model, &kv_desc.n_layers);
+    em_kv *kv = NULL;
+    CHECK_INT(em_kv_new(backend, &kv_desc, &kv, &error), EM_OK);
+    em_program_desc desc = {
+        .stages = program.stages,
+        .n_stages = program.n_stages,
+        .values = program.values,
+        .n_values = program.n_values,
+        .scratch_floats = program.scratch_floats,
+        .max_rows = max_rows,
+        .max_outputs = max_outputs,
+        .max_slots = 1,
+        .max_pages = 2,
+        .kv = kv,
+        .logits = program.logits,
+    };
+    uint64_t bytes = 0;
+    CHECK_INT(em_program_bytes(backend, &desc, &bytes, &error), EM_OK);
+    if (error.code)
+      fprintf(stderr, "%s\n", error.text);
+    CHECK(bytes > 0);
+    em_program *made = NULL;
+    CHECK_INT(em_program_new(backend, &desc, &made, NULL), EM_ERR_ARGUMENT);
+    em_kv_free(kv);
+    em_model_program_clear(&program);
+  }
+  CHECK_INT(em_model_build(o.model, weights, 4, 5, &program, NULL), EM_ERR_ARGUMENT);
+  CHECK_INT(em_model_build(o.model, weights, 4, 0, &program, NULL), EM_ERR_ARGUMENT);
+  em_model_weights_free(weights);
+  em_backend_close(backend);
+  close_model(&o);
+}
+
+/* The stages say what the hyper-parameters say. */
+static void check_settings(void) {
+  opened o = open_model("llama", (edit[MAX_EDITS]){
+                                     {EDIT_F32, "llama.rope.freq_base", .real = 5e5f},
+                                     {EDIT_F32, "llama.rope.scaling.factor", .real = 4},
+                                     {EDIT_F32, "llama.attention.scale", .real = 0.3f},
+                                     {EDIT_TENSOR, "rope_freqs.weight", .dims = {8}},
+                                     {EDIT_F32, "llama.rope.scaling.attn_factor", .real = 1.5f},
+                                     {EDIT_DROP, "output.weight"},
+                                 });
+  em_backend *backend = open_null();
+  em_model_weights *weights = NULL;
+  em_model_program program = {0};
+  CHECK_INT(em_model_describe(o.model, backend, &weights, NULL), EM_OK);
+  CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
+  const em_stage *stages = program.stages;
+  const em_rope *rope = &stages[2].rope_store.rope;
+  CHECK(stages[2].kind == EM_STAGE_ROPE_STORE && rope->kind == EM_ROPE_NORM && rope->n_rot == 16);
+  CHECK(rope->base == 5e5f && rope->freq_scale == 0.25f && rope->magnitude == 1.5f && rope->factors);
+  CHECK(stages[3].kind == EM_STAGE_ATTENTION && stages[3].attention.scale == 0.3f && stages[3].attention.n_heads == 4);
+  CHECK(stages[1].linear.n_parts == 3 && stages[1].linear.norm && stages[1].linear.norm_eps == 1e-5f);
+  const em_stage_linear *head = &stages[program.n_stages - 1].linear;
+  CHECK(head->outputs_only && head->w[0] == stages[0].embed.table && head->norm);
+  CHECK_INT(program.values[program.logits].width, 32);
+  CHECK(program.values[program.logits].outputs_only);
+  em_model_program_clear(&program);
+  em_model_weights_free(weights);
+  close_model(&o);
+
+  o = open_model("qwen3", NULL);
+  CHECK_INT(em_model_describe(o.model, backend, &weights, NULL), EM_OK);
+  CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
+  rope = &program.stages[2].rope_store.rope;
+  CHECK(rope->kind == EM_ROPE_NEOX && rope->base == 10000 && rope->freq_scale == 1 && rope->magnitude == 1 && !rope->factors);
+  CHECK(program.stages[2].rope_store.q_norm && program.stages[2].rope_store.k_norm);
+  CHECK(program.stages[3].attention.scale == 0.25f);
+  em_model_program_clear(&program);
+  em_model_weights_free(weights);
+  em_backend_close(backend);
+  close_model(&o);
+}
+
+int main(void) {
+  check_load();
+  check_program("llama", NULL);
+  check_program("qwen2", NULL);
+  check_program("qwen3", (edit[MAX_EDITS]){{EDIT_DROP, "output.weight"}});
+  check_program("llama", (edit[MAX_EDITS]){{EDIT_TENSOR, "blk.0.attn_qkv.weight", .dims = {64, 128}},
+                                           {EDIT_DROP, "blk.0.attn_q.weight"},
+                                           {EDIT_DROP, "blk.0.attn_k.weight"},
+                                           {EDIT_DROP, "blk.0.attn_v.weight"}});
+  check_settings();
+  return check_done();
+}

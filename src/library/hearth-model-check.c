@@ -142,6 +142,14 @@ static char *name_from_path(const char *path) {
   return tidy_name(shown, strlen(shown));
 }
 
+static void set_missing_part_error(GError **error, const char *part_path, const em_gguf_split *split) {
+  g_autofree char *name = g_path_get_basename(part_path);
+  g_autofree char *shown = g_filename_display_name(name);
+
+  g_set_error(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_FOUND,
+              _("This model comes in %u files, and “%s” is missing beside this one."), split->count, shown);
+}
+
 /* Files of the same format that are parts of something else than a conversation. */
 static gboolean check_kind(const em_gguf *gguf, const char *architecture, GError **error) {
   em_text type = {0};
@@ -184,11 +192,7 @@ static gboolean check_parts(const char *path, const em_gguf_split *split, guint6
       return FALSE;
     }
     if (!g_file_test(part_path, G_FILE_TEST_EXISTS)) {
-      g_autofree char *part_name = g_path_get_basename(part_path);
-      g_autofree char *shown = g_filename_display_name(part_name);
-
-      g_set_error(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_FOUND,
-                  _("This model comes in %u files, and “%s” is missing beside this one."), split->count, shown);
+      set_missing_part_error(error, part_path, split);
       return FALSE;
     }
     if (!check_magic(part_path, &part_bytes, error))
@@ -236,6 +240,10 @@ gboolean hearth_model_check(GFile *file, GFile **first, HearthModelInfo *info, G
     }
     g_free(path);
     path = g_strdup(first_path);
+    if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+      set_missing_part_error(error, path, &split);
+      return FALSE;
+    }
     if (!check_magic(path, &found.size_bytes, error))
       return FALSE;
   }

@@ -29,7 +29,7 @@ em_status em_backend_open(const em_backend_params *params, em_backend **out, em_
   case EM_DEVICE_CPU:
     return em_cpu_open(params, out, error);
   case EM_DEVICE_VULKAN:
-    break;
+    return em_vulkan_open(params, out, error);
   }
   return em_fail(error, EM_ERR_UNSUPPORTED, "this build has no backend for that device");
 }

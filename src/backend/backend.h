@@ -53,6 +53,27 @@ void em_backend_close(em_backend *backend); /* NULL is legal; everything made fr
 em_device_kind em_backend_kind(const em_backend *backend);
 const char *em_backend_name(const em_backend *backend); /* "null", "cpu (avx512, 2 threads)" */
 
+typedef enum em_vulkan_kind {
+  EM_VULKAN_DISCRETE,
+  EM_VULKAN_INTEGRATED,
+  EM_VULKAN_VIRTUAL,
+  EM_VULKAN_SOFTWARE /* a processor pretending to be a GPU: used only when named */
+} em_vulkan_kind;
+
+/* A Vulkan device, as lists for people and the choice of one need it. */
+typedef struct em_vulkan_device {
+  char name[256];
+  char driver[512];
+  char pci[16]; /* "0000:c1:00.0", or "" */
+  uint32_t vendor_id, device_id;
+  em_vulkan_kind kind;
+  uint64_t memory_bytes; /* all device-local heaps of an integrated device, the largest of another */
+} em_vulkan_device;
+
+/* Lists at most max Vulkan devices in the order of their numbers (vulkan:0, vulkan:1, ...): discrete, integrated, virtual, software.
+ * Without a loader, a driver or Vulkan in this build *n_out is 0 and the status says why. */
+em_status em_vulkan_list(em_vulkan_device *out, uint32_t max, uint32_t *n_out, em_error *error) EM_MUST_USE;
+
 /* --- Weights ------------------------------------------------------------------------------------------------------- */
 
 typedef enum em_weights_use {

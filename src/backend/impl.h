@@ -63,6 +63,7 @@ struct em_program {
 /* The devices. Each opens with checked params. */
 em_status em_null_open(const em_backend_params *params, em_backend **out, em_error *error);
 em_status em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
+em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_error *error);
 
 /* What of a value's rows a step uses. */
 static inline uint32_t em_value_max_rows(const em_program_desc *desc, em_value value) {

@@ -5,7 +5,23 @@
 #include "hardware/hardware.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* The first device that is a GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is last. */
+static em_status choose_vulkan(em_backend_params *params, em_error *error) {
+  em_vulkan_device found[EM_MAX_DEVICES];
+  uint32_t n;
+  em_status status = em_vulkan_list(found, EM_MAX_DEVICES, &n, error);
+
+  if (status != EM_OK)
+    return status;
+  if (n == 0 || found[0].kind == EM_VULKAN_SOFTWARE)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "this computer has no graphics card that speaks Vulkan");
+  params->kind = EM_DEVICE_VULKAN;
+  params->device_index = 0;
+  return EM_OK;
+}
 
 em_status em_device_parse(const char *name, em_backend_params *params, em_error *error) {
   if (strcmp(name, "cpu") == 0) {
@@ -13,8 +29,13 @@ em_status em_device_parse(const char *name, em_backend_params *params, em_error 
     params->device_index = 0;
     return EM_OK;
   }
-  if (strcmp(name, "vulkan") == 0 || strncmp(name, "vulkan:", 7) == 0)
-    return em_fail(error, EM_ERR_UNSUPPORTED, "this build cannot use graphics cards; the device is cpu");
+  if (strcmp(name, "vulkan") == 0)
+    return choose_vulkan(params, error);
+  if (strncmp(name, "vulkan:", 7) == 0 && name[7] >= '0' && name[7] <= '9' && (name[8] == '\0' || (name[8] >= '0' && name[8] <= '9' && name[9] == '\0'))) {
+    params->kind = EM_DEVICE_VULKAN;
+    params->device_index = (uint32_t)atoi(name + 7);
+    return EM_OK;
+  }
   return em_fail(error, EM_ERR_ARGUMENT, "there is no device named \"%.40s\"", name);
 }
 
@@ -40,6 +61,29 @@ static void read_processor_name(char *out, size_t out_bytes) {
   fclose(file);
 }
 
+static size_t list_vulkan(em_device *devices, uint32_t max) {
+  static const char *const types[] = {
+      [EM_VULKAN_DISCRETE] = "graphics card",
+      [EM_VULKAN_INTEGRATED] = "integrated graphics",
+      [EM_VULKAN_VIRTUAL] = "virtual graphics",
+      [EM_VULKAN_SOFTWARE] = "software Vulkan",
+  };
+  em_vulkan_device found[EM_MAX_DEVICES];
+  uint32_t n;
+
+  if (em_vulkan_list(found, max, &n, NULL) != EM_OK)
+    return 0;
+  for (uint32_t i = 0; i < n; i++) {
+    devices[i] = (em_device){.memory_bytes = found[i].memory_bytes};
+    snprintf(devices[i].name, sizeof devices[i].name, "vulkan:%u", i);
+    snprintf(devices[i].type, sizeof devices[i].type, "%s", types[found[i].kind]);
+    snprintf(devices[i].description, sizeof devices[i].description, "%s%s%s", found[i].name, found[i].pci[0] ? " at " : "",
+             found[i].pci);
+    snprintf(devices[i].driver, sizeof devices[i].driver, "%s", found[i].driver);
+  }
+  return n;
+}
+
 size_t em_device_list(em_device devices[EM_MAX_DEVICES]) {
   em_device *cpu = &devices[0];
   em_memory_state memory;
@@ -51,5 +95,5 @@ size_t em_device_list(em_device devices[EM_MAX_DEVICES]) {
            n_cores == 1 ? "core" : "cores");
   if (em_hardware_memory(NULL, &memory, NULL) == EM_OK)
     cpu->memory_bytes = memory.total_bytes;
-  return 1;
+  return 1 + list_vulkan(devices + 1, EM_MAX_DEVICES - 1);
 }

@@ -9,9 +9,9 @@ em_status em_device_parse(const char *name, em_backend_params *params, em_error 
 
 typedef struct em_device {
   char name[16];         /* what em_device_parse takes */
-  char type[32];         /* "processor" */
-  char description[128]; /* the maker's name for it, printable ASCII */
-  char driver[64];       /* what runs it: the instruction set and the number of cores */
+  char type[32];         /* "processor", "graphics card", "integrated graphics", ... */
+  char description[288]; /* the maker's name for it, and where it is plugged in */
+  char driver[128];      /* what runs it: the instruction set and the number of cores, or the driver */
   uint64_t memory_bytes;
 } em_device;
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Whole models against what others computed: the logits of tiny random models, and a trained model's greedy text.
  *
- * For every instruction set of this processor and for several ways to cut the tokens into steps. */
+ * For every instruction set of this processor, for every Vulkan device (with the validation layer, whose every message fails
+ * the test), and for several ways to cut the tokens into steps. */
 #include "../check.h"
 
 #include <stdint.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/json.h"
 #include "engine/engine.h"
 
@@ -21,9 +23,36 @@ static char *shared_path(const char *name) {
   return path;
 }
 
-static em_engine *open_engine(const em_gguf *gguf, em_cpu_isa isa, em_type kv_type, uint32_t batch) {
+/* What the models run on. */
+static em_backend_params devices[8];
+static char device_names[8][24];
+static int n_devices;
+
+static void list_devices(void) {
+  em_vulkan_device found[4];
+  uint32_t n_found = 0;
+  em_error error = {0};
+  for (int isa = 0; isa <= (int)em_cpu_best_isa(); isa++) {
+    snprintf(device_names[n_devices], sizeof device_names[0], "%s", em_cpu_isa_name((em_cpu_isa)isa));
+    devices[n_devices++] = (em_backend_params){.kind = EM_DEVICE_CPU, .max_isa = (em_cpu_isa)isa};
+  }
+  if (em_vulkan_list(found, 4, &n_found, &error) != EM_OK)
+    printf("without Vulkan: %s\n", error.text);
+  for (uint32_t i = 0; i < n_found; i++) {
+    snprintf(device_names[n_devices], sizeof device_names[0], "vulkan:%u", i);
+    devices[n_devices++] = (em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = i};
+  }
+}
+
+static void on_log(void *user, em_log_level level, const char *text) {
+  if (level >= EM_LOG_WARNING)
+    fprintf(stderr, "%s\n", text);
+  CHECK(level < EM_LOG_WARNING);
+}
+
+static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *device, em_type kv_type, uint32_t batch) {
   em_engine_params params = {
-      .backend = {.kind = EM_DEVICE_CPU, .max_isa = isa},
+      .backend = *device,
       .n_slots = 1,
       .batch_rows = batch,
       .kv_type = kv_type,
@@ -76,9 +105,9 @@ static void check_arch(const char *name) {
 
   static const uint32_t batches[] = {48, 1, 7};
   static float values[N_TOKENS * N_VOCAB], first[N_TOKENS * N_VOCAB];
-  for (int isa = 0; gguf && expected && isa <= (int)em_cpu_best_isa(); isa++) {
+  for (int d = 0; gguf && expected && d < n_devices; d++) {
     for (int kv = 0; kv < 2; kv++) {
-      em_engine *engine = open_engine(gguf, (em_cpu_isa)isa, kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
+      em_engine *engine = open_engine(gguf, &devices[d], kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
       for (int b = 0; engine && b < 3; b++) {
         rows r = {values, N_VOCAB, 0};
         error = (em_error){0};
@@ -86,7 +115,7 @@ static void check_arch(const char *name) {
           fprintf(stderr, "%s\n", error.text);
         CHECK_INT(r.n, N_TOKENS);
         double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
-        printf("%-11s %-7s kv %s batch %2u: NMSE %.2e\n", name, em_cpu_isa_name((em_cpu_isa)isa), kv == 0 ? "f32" : "f16",
+        printf("%-11s %-8s kv %s batch %2u: NMSE %.2e\n", name, device_names[d], kv == 0 ? "f32" : "f16",
                batches[b], e);
         CHECK(e <= (kv == 0 ? 1e-9 : 1e-5));
         /* How the tokens are cut into steps must not change a bit. */
@@ -153,8 +182,8 @@ static void check_stories(void) {
     CHECK(false);
     return;
   }
-  for (int isa = 0; isa <= (int)em_cpu_best_isa(); isa++) {
-    em_engine *engine = open_engine(gguf, (em_cpu_isa)isa, EM_TYPE_F32, 32);
+  for (int d = 0; d < n_devices; d++) {
+    em_engine *engine = open_engine(gguf, &devices[d], EM_TYPE_F32, 32);
     if (!engine)
       continue;
     const em_json *expected = em_json_get(golden, "tokens")->first; /* the first one is the prompt */
@@ -191,6 +220,9 @@ int main(void) {
     SKIP("%s is not there", path);
   fclose(file);
   free(path);
+  setenv("VK_LOADER_LAYERS_ENABLE", "*validation*", 0);
+  em_log_set(on_log, NULL);
+  list_devices();
   check_arch("llama");
   check_arch("qwen2-tied");
   check_arch("qwen3");

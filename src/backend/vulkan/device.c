@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "backend/vulkan/devices.h"
 
 #define MAX_DEVICES 16u
 

@@ -23,15 +23,22 @@ enum {
 };
 
 /* The kernels' families by the number of rows. */
-typedef enum family { FAMILY_ONE, FAMILY_FEW, FAMILY_MANY, N_FAMILIES } family;
+typedef enum row_family { FAMILY_ONE, FAMILY_FEW, FAMILY_MANY, N_FAMILIES } row_family;
 #define FEW_ROWS 16u
 static const uint32_t family_columns[N_FAMILIES] = {1, 4, 8};
 
-/* How a dispatch's size follows from the step: x is fixed, y and z are one of these. */
-typedef enum grid { GRID_ROWS, GRID_OUTPUTS, GRID_ROW_COLUMNS, GRID_OUTPUT_COLUMNS, GRID_X_ROWS, GRID_X_OUTPUTS, GRID_PAGES } grid;
+/* How a dispatch's size follows from the step; what is not said is fixed. */
+typedef enum grid {
+  GRID_ROWS,           /* y: rows */
+  GRID_ROW_COLUMNS,    /* y: rows, several to a workgroup */
+  GRID_OUTPUT_COLUMNS, /* y: outputs, several to a workgroup */
+  GRID_X_ROWS,         /* x: rows */
+  GRID_X_OUTPUTS,      /* x: outputs */
+  GRID_PAGES           /* y: rows, z: pages of the longest row */
+} grid;
 
 typedef struct dispatch {
-  grid grid;
+  grid shape;
   uint32_t x;
 } dispatch;
 
@@ -193,7 +200,7 @@ typedef struct push_reduce {
 typedef struct recorder {
   em_vulkan *vulkan;
   em_vulkan_program *program;
-  family family;
+  row_family family;
   VkCommandBuffer commands;
   uint64_t first_size; /* byte offset of the family's dispatch sizes in the step buffer */
 } recorder;
@@ -208,7 +215,7 @@ static VkDeviceAddress vector_of(const em_weights *weights) {
   return weights ? ((const em_vulkan_weights *)weights)->vector.address : 0;
 }
 
-static em_status add(recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes, grid grid,
+static em_status add(recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes, grid shape,
                      uint32_t x, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   VkPipeline pipeline;
@@ -216,7 +223,7 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
   if (status != EM_OK)
     return status;
   uint32_t i = r->program->n_dispatches[r->family]++;
-  r->program->dispatches[r->family][i] = (dispatch){grid, x};
+  r->program->dispatches[r->family][i] = (dispatch){shape, x};
   vk->fn.CmdBindPipeline(r->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
   vk->fn.CmdPushConstants(r->commands, r->vulkan->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
   vk->fn.CmdDispatchIndirect(r->commands, r->program->step.buffer, r->first_size + 12ull * i);
@@ -281,7 +288,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
                       .n_in = (uint32_t)n_in,
                       .y_width = desc->values[l->out].width,
                       .outputs_only = l->outputs_only};
-  const grid grid = l->outputs_only ? GRID_OUTPUT_COLUMNS : GRID_ROW_COLUMNS;
+  const grid shape = l->outputs_only ? GRID_OUTPUT_COLUMNS : GRID_ROW_COLUMNS;
   em_vk_variant variant = {EM_VK_SHADER_LINEAR, 8, {family_columns[r->family], r->vulkan->vk.split}};
   bool whole = true; /* every matrix in one segment */
   for (uint32_t p = 0; p < l->n_parts; p++)
@@ -302,7 +309,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       uint64_t left;
       for (uint32_t p = 0; p < l->n_parts; p++)
         push.w[p] = tile_address(l->w[p], 0, &left);
-      EM_TRY(add(r, &variant, &push, sizeof push, grid, (uint32_t)n_tiles, error));
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n_tiles, error));
     }
     for (uint64_t tile = 0; gated && tile < n_tiles;) {
       uint64_t left0, left1, n = n_tiles - tile;
@@ -314,7 +321,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       push.rows[0] = push.rows[1] = (uint32_t)(l->w[0]->n_rows - push.first_row);
       for (uint32_t p = 0; p < 2; p++)
         push.bias[p] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * push.first_row : 0;
-      EM_TRY(add(r, &variant, &push, sizeof push, grid, (uint32_t)n, error));
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
       tile += n;
     }
     return EM_OK;
@@ -332,7 +339,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       push.first_row = first_row + row;
       push.rows[0] = (uint32_t)l->w[p]->n_rows - row;
       push.bias[0] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * row : 0;
-      EM_TRY(add(r, &variant, &push, sizeof push, grid, (uint32_t)n, error));
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
       tile += n;
     }
     first_row += (uint32_t)l->w[p]->n_rows;
@@ -420,7 +427,7 @@ fail:
   return status;
 }
 
-static em_status record(em_vulkan *vulkan, em_vulkan_program *program, family family, uint64_t first_size,
+static em_status record(em_vulkan *vulkan, em_vulkan_program *program, row_family family, uint64_t first_size,
                         em_error *error) {
   em_status status = EM_OK;
   em_vk *vk = &vulkan->vk;
@@ -542,7 +549,7 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.normed, "normed", &program->normed, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.partial, "partial", &program->partial, error));
   uint64_t size = 4 * s.step_words;
-  for (family f = FAMILY_ONE; f < N_FAMILIES; f++) {
+  for (row_family f = FAMILY_ONE; f < N_FAMILIES; f++) {
     EM_TRY(record(vulkan, program, f, size, error));
     size += 12ull * program->n_dispatches[f];
   }
@@ -575,7 +582,7 @@ void em_vulkan_program_free(em_program *base) {
 
 /* --- Running ----------------------------------------------------------------------------------------------------------- */
 
-static void write_step(em_vulkan_program *program, const em_step *step, family family) {
+static void write_step(em_vulkan_program *program, const em_step *step, row_family family) {
   const em_program_desc *desc = &program->base.desc;
   uint32_t *words = program->step.mapped;
   uint32_t at = STEP_HEADER;
@@ -622,12 +629,9 @@ static void write_step(em_vulkan_program *program, const em_step *step, family f
     const dispatch *d = &program->dispatches[family][i];
     size[0] = d->x;
     size[1] = size[2] = 1;
-    switch (d->grid) {
+    switch (d->shape) {
     case GRID_ROWS:
       size[1] = step->n_rows;
-      break;
-    case GRID_OUTPUTS:
-      size[1] = step->n_outputs;
       break;
     case GRID_ROW_COLUMNS:
       size[1] = (step->n_rows + columns - 1) / columns;
@@ -652,7 +656,7 @@ static void write_step(em_vulkan_program *program, const em_step *step, family f
 em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) {
   em_vulkan_program *program = (em_vulkan_program *)base;
   em_vulkan *vulkan = (em_vulkan *)base->backend;
-  family family = step->n_rows == 1 ? FAMILY_ONE : step->n_rows <= FEW_ROWS ? FAMILY_FEW : FAMILY_MANY;
+  row_family family = step->n_rows == 1 ? FAMILY_ONE : step->n_rows <= FEW_ROWS ? FAMILY_FEW : FAMILY_MANY;
   write_step(program, step, family);
   em_status status = em_vk_submit(&vulkan->vk, program->commands[family], "running a step", error);
   if (status != EM_OK)

@@ -1,0 +1,116 @@
+#version 460
+// One workgroup a (head, row): the norm and rotation of a query or key head, and the store of keys and values in the cache.
+// Query heads come first, then key heads, then value heads, as they lie in a row of qkv.
+#extension GL_GOOGLE_include_directive : require
+#include "../common/common.glsl"
+
+layout(constant_id = 0) const uint KV_TYPE = KV_F16;
+layout(constant_id = 1) const uint ROPE = 0u; // 0 none, 1 pairs of neighbours, 2 pairs of halves
+layout(local_size_x = 64) in;
+
+layout(push_constant, scalar) uniform Push {
+  Floats qkv;          // [rows, n_heads * k_dim + n_kv_heads * (k_dim + v_dim)]
+  Floats q_norm;       // [k_dim] or address 0
+  Floats k_norm;
+  Addresses keys;      // segments of segment_pages pages: [page][kv head][token][dim]
+  Addresses values;
+  Words step;
+  uint n_heads;
+  uint n_kv_heads;
+  uint k_dim;
+  uint v_dim;
+  uint n_rot;
+  uint rotation_table; // words from STEP_ROTATIONS on
+  uint max_pages;
+  uint segment_pages;
+  float eps;
+} push;
+
+shared float head_[256];
+shared float sums[64];
+
+void main() {
+  const uint row = gl_WorkGroupID.y;
+  if (row >= push.step.v[STEP_N_ROWS])
+    return;
+  const uint lane = gl_LocalInvocationID.x;
+  const uint head = gl_WorkGroupID.x;
+  const bool is_query = head < push.n_heads;
+  const bool is_value = head >= push.n_heads + push.n_kv_heads;
+  const uint dim = is_value ? push.v_dim : push.k_dim;
+  const uint width = push.n_heads * push.k_dim + push.n_kv_heads * (push.k_dim + push.v_dim);
+  const uint at = row * width + (is_value ? (push.n_heads + push.n_kv_heads) * push.k_dim +
+                                                (head - push.n_heads - push.n_kv_heads) * push.v_dim
+                                          : head * push.k_dim);
+  float square = 0.0;
+  for (uint d = lane; d < dim; d += 64u) {
+    float value = push.qkv.v[at + d];
+    head_[d] = value;
+    square = fma(value, value, square);
+  }
+  if (!is_value) {
+    Floats norm = is_query ? push.q_norm : push.k_norm;
+    if (uvec2(norm) != uvec2(0u)) {
+      sums[lane] = square;
+      barrier();
+      [[unroll]] for (uint half_ = 32u; half_ > 0u; half_ >>= 1) {
+        if (lane < half_)
+          sums[lane] += sums[lane + half_];
+        barrier();
+      }
+      const float factor = 1.0 / sqrt(sums[0] / float(dim) + push.eps);
+      for (uint d = lane; d < dim; d += 64u)
+        head_[d] = norm.v[d] * (head_[d] * factor);
+    }
+    barrier();
+    if (ROPE != 0u) {
+      const uint pairs = push.n_rot / 2u;
+      const uint table = push.step.v[STEP_ROTATIONS] + push.rotation_table + row * push.n_rot;
+      for (uint k = lane; k < pairs; k += 64u) {
+        const uint a = ROPE == 1u ? 2u * k : k, b = ROPE == 1u ? 2u * k + 1u : k + pairs;
+        const float c = uintBitsToFloat(push.step.v[table + 2u * k]);
+        const float s = uintBitsToFloat(push.step.v[table + 2u * k + 1u]);
+        const float x = head_[a], y = head_[b];
+        head_[a] = x * c - y * s;
+        head_[b] = x * s + y * c;
+      }
+    }
+  }
+  barrier();
+  if (is_query) {
+    for (uint d = lane; d < dim; d += 64u)
+      push.qkv.v[at + d] = head_[d];
+    return;
+  }
+  const uint position = push.step.v[push.step.v[STEP_POSITIONS] + row];
+  const uint slot = push.step.v[push.step.v[STEP_SLOTS] + row];
+  const uint page = push.step.v[push.step.v[STEP_PAGES] + slot * push.max_pages + position / PAGE_TOKENS];
+  const uint kv_head = is_value ? head - push.n_heads - push.n_kv_heads : head - push.n_heads;
+  const uvec2 segment = is_value ? push.values.v[page / push.segment_pages] : push.keys.v[page / push.segment_pages];
+  WordsOut cache = WordsOut(segment);
+  const uint token = ((page % push.segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS + position % PAGE_TOKENS;
+  if (KV_TYPE == KV_F32) {
+    for (uint d = lane; d < dim; d += 64u)
+      cache.v[token * dim + d] = floatBitsToUint(head_[d]);
+  } else if (KV_TYPE == KV_F16) {
+    for (uint d = lane; d < dim / 2u; d += 64u)
+      cache.v[token * (dim / 2u) + d] = packHalf2x16(vec2(head_[2u * d], head_[2u * d + 1u]));
+  } else {
+    // One invocation quantises one block of 32.
+    for (uint block = lane; block < dim / 32u; block += 64u) {
+      float largest = 0.0;
+      for (uint d = 0u; d < 32u; d++)
+        largest = max(largest, abs(head_[block * 32u + d]));
+      const float scale = largest / 127.0;
+      const float inverse = scale == 0.0 ? 0.0 : 1.0 / scale;
+      const uint to = (token * (dim / 32u) + block) * 9u;
+      for (uint i = 0u; i < 8u; i++) {
+        uint word = 0u;
+        for (uint b = 0u; b < 4u; b++)
+          word |= (uint(int(roundEven(head_[block * 32u + i * 4u + b] * inverse))) & 255u) << (8u * b);
+        cache.v[to + i] = word;
+      }
+      cache.v[to + 8u] = packHalf2x16(vec2(scale, 0.0));
+    }
+  }
+}

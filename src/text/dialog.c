@@ -5,11 +5,16 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/utf8.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "text/template/template.h"
 
 struct em_dialog {
   em_tokenizer *tokenizer;
+  em_template *template_; /* NULL: none that can be used */
   char *template_problem;
+  int32_t *guarded; /* [n_guarded] user-defined tokens that mark turns and the like, ascending */
+  size_t n_guarded;
 };
 
 /* --- The tokenizer's metadata ---------------------------------------------------------------------------------------- */
@@ -75,6 +80,51 @@ fail:
   return status;
 }
 
+/* --- The template ---------------------------------------------------------------------------------------------------- */
+
+/* Whether a user-defined token belongs to the template: it looks like a mark and the template writes it, or it has the shape
+ * of all the marks that templates put together from parts. Others (runs of blanks, tags of HTML) are ordinary text. */
+static bool is_mark(em_piece piece, em_text source) {
+  if (piece.bytes < 3 || !strchr("<[", piece.text[0]) || !strchr(">]", piece.text[piece.bytes - 1]))
+    return false;
+  if (piece.text[0] == '<' && piece.text[1] == '|' && piece.text[piece.bytes - 2] == '|')
+    return true;
+  return memmem(source.text, source.bytes, piece.text, piece.bytes) != NULL;
+}
+
+static em_status find_guarded(em_dialog *dialog, em_text source, em_error *error) {
+  const em_tokenizer *tokenizer = dialog->tokenizer;
+  em_status status = EM_OK;
+  em_tokens guarded = {0};
+  for (size_t i = 0; i < em_tokenizer_n_tokens(tokenizer); i++) {
+    int32_t id = (int32_t)i;
+    if (em_tokenizer_type(tokenizer, id) == EM_TOKEN_USER_DEFINED && is_mark(em_tokenizer_piece(tokenizer, id), source) &&
+        !em_tokens_append(&guarded, id))
+      EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
+  }
+  dialog->guarded = guarded.ids;
+  dialog->n_guarded = guarded.n;
+  return EM_OK;
+fail:
+  em_tokens_clear(&guarded);
+  return status;
+}
+
+static em_status read_template(em_dialog *dialog, const em_gguf *gguf, em_error *error) {
+  em_text source;
+  em_error problem = {0};
+  if (!em_gguf_get_text(gguf, "tokenizer.chat_template", &source))
+    return EM_OK;
+  em_status status = em_template_new(source.text, source.bytes, &dialog->template_, &problem);
+  if (status == EM_OK)
+    return find_guarded(dialog, source, error);
+  dialog->template_problem = strdup(problem.text);
+  if (status == EM_ERR_NO_MEMORY || !dialog->template_problem)
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template");
+  em_log(EM_LOG_WARNING, "the chat template cannot be used: %s", problem.text);
+  return EM_OK;
+}
+
 /* --- The dialog ------------------------------------------------------------------------------------------------------ */
 
 em_status em_dialog_new(const em_gguf *gguf, em_dialog **out, em_error *error) {
@@ -83,6 +133,7 @@ em_status em_dialog_new(const em_gguf *gguf, em_dialog **out, em_error *error) {
   if (!dialog)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tokenizer"));
   EM_TRY(read_tokenizer(gguf, &dialog->tokenizer, error));
+  EM_TRY(read_template(dialog, gguf, error));
   *out = dialog;
   return EM_OK;
 fail:
@@ -94,7 +145,9 @@ void em_dialog_free(em_dialog *dialog) {
   if (!dialog)
     return;
   em_tokenizer_free(dialog->tokenizer);
+  em_template_free(dialog->template_);
   free(dialog->template_problem);
+  free(dialog->guarded);
   free(dialog);
 }
 
@@ -103,7 +156,7 @@ const em_tokenizer *em_dialog_tokenizer(const em_dialog *dialog) {
 }
 
 bool em_dialog_has_template(const em_dialog *dialog) {
-  return false;
+  return dialog->template_ != NULL;
 }
 
 const char *em_dialog_template_problem(const em_dialog *dialog) {
@@ -112,22 +165,124 @@ const char *em_dialog_template_problem(const em_dialog *dialog) {
 
 /* --- Prompts --------------------------------------------------------------------------------------------------------- */
 
+/* Puts a member into an object; members stand in the reverse order of the calls. */
+static void put_member(em_json *object, em_json *member, const char *key) {
+  member->key = key;
+  member->key_bytes = strlen(key);
+  member->next = object->first;
+  object->first = member;
+  object->n_children++;
+}
+
+static em_json text_value(const char *text, size_t bytes) {
+  return (em_json){.kind = EM_JSON_STRING, .string = {text, bytes}};
+}
+
+/* The text of a token for the template: empty where the file names none. */
+static em_json token_value(const em_tokenizer *tokenizer, int32_t id) {
+  em_piece piece = id != EM_NO_TOKEN ? em_tokenizer_piece(tokenizer, id) : (em_piece){"", 0};
+  return text_value(piece.text, piece.bytes);
+}
+
+static em_status render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
+                        em_rendered *out, em_error *error) {
+  em_status status = EM_OK;
+  /* A message is an object and its two members. */
+  em_json *nodes = em_calloc(n_messages, 3 * sizeof *nodes);
+  em_json context = {.kind = EM_JSON_OBJECT}, list = {.kind = EM_JSON_ARRAY, .n_children = n_messages};
+  em_json bos = token_value(dialog->tokenizer, em_tokenizer_bos(dialog->tokenizer));
+  em_json eos = token_value(dialog->tokenizer, em_tokenizer_eos(dialog->tokenizer));
+  em_json asks = {.kind = EM_JSON_BOOL, .boolean = true}, tools = {.kind = EM_JSON_NULL}, documents = tools;
+  if (!nodes && n_messages > 0)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for %zu messages", n_messages));
+  for (size_t i = n_messages; i > 0; i--) {
+    const em_message *message = &messages[i - 1];
+    em_json *node = &nodes[3 * (i - 1)];
+    node[0].kind = EM_JSON_OBJECT;
+    node[1] = text_value(message->text, message->bytes);
+    node[2] = text_value(message->role, strlen(message->role));
+    put_member(&node[0], &node[1], "content");
+    put_member(&node[0], &node[2], "role");
+    node[0].next = list.first;
+    list.first = &node[0];
+  }
+  put_member(&context, &documents, "documents");
+  put_member(&context, &tools, "tools");
+  put_member(&context, &eos, "eos_token");
+  put_member(&context, &bos, "bos_token");
+  put_member(&context, &asks, "add_generation_prompt");
+  put_member(&context, &list, "messages");
+  EM_TRY(em_template_render(dialog->template_, &context, now_unix_s, out, error));
+fail:
+  free(nodes);
+  return status;
+}
+
 em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
                            em_buffer *out, em_error *error) {
-  for (size_t i = 0; i < n_messages; i++)
-    em_buffer_append(out, messages[i].text, messages[i].bytes);
-  return out->failed ? em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt") : EM_OK;
+  em_status status = EM_OK;
+  em_rendered rendered = {0};
+  if (dialog->template_) {
+    EM_TRY(render(dialog, messages, n_messages, now_unix_s, &rendered, error));
+    em_buffer_append(out, rendered.text, rendered.bytes);
+  } else {
+    for (size_t i = 0; i < n_messages; i++)
+      em_buffer_append(out, messages[i].text, messages[i].bytes);
+  }
+  if (out->failed)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt"));
+fail:
+  em_rendered_clear(&rendered);
+  return status;
+}
+
+/* Where the file asks for it. */
+static em_status add_bos(const em_dialog *dialog, em_tokens *out, em_error *error) {
+  if (!em_tokenizer_adds_bos(dialog->tokenizer) || em_tokens_append(out, em_tokenizer_bos(dialog->tokenizer)))
+    return EM_OK;
+  return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt's tokens");
+}
+
+static em_status tokenize_rendered(const em_dialog *dialog, const em_rendered *rendered, em_tokens *out, em_error *error) {
+  em_status status = EM_OK;
+  const em_tokenizer *tokenizer = dialog->tokenizer;
+  em_trust trust = {.guarded = dialog->guarded, .n_guarded = dialog->n_guarded};
+  struct em_trust_range *ranges = em_calloc(rendered->n_spans + 1, sizeof *ranges);
+  if (!ranges)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt's tokens"));
+  for (size_t i = 0; i < rendered->n_spans; i++)
+    if (rendered->spans[i].from_template)
+      ranges[trust.n_ranges++] = (struct em_trust_range){rendered->spans[i].start, rendered->spans[i].bytes};
+  trust.ranges = ranges;
+  em_piece bos = em_tokenizer_adds_bos(tokenizer) ? em_tokenizer_piece(tokenizer, em_tokenizer_bos(tokenizer)) : (em_piece){0};
+  bool written = bos.bytes > 0 && rendered->n_spans > 0 && rendered->spans[0].from_template &&
+                 bos.bytes <= rendered->spans[0].bytes && memcmp(rendered->text, bos.text, bos.bytes) == 0;
+  if (!written)
+    EM_TRY(add_bos(dialog, out, error));
+  EM_TRY(em_tokenize_trusted(tokenizer, rendered->text, rendered->bytes, &trust, EM_TOKENIZE_PLAIN, out, error));
+fail:
+  free(ranges);
+  return status;
 }
 
 em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
                            em_tokens *out, em_error *error) {
   em_status status = EM_OK;
   em_buffer text = {0};
-  EM_TRY(em_dialog_render(dialog, messages, n_messages, now_unix_s, &text, error));
-  if (em_tokenizer_adds_bos(dialog->tokenizer) && !em_tokens_append(out, em_tokenizer_bos(dialog->tokenizer)))
-    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt's tokens"));
-  EM_TRY(em_tokenize(dialog->tokenizer, text.data ? text.data : "", text.bytes, EM_TOKENIZE_PLAIN, out, error));
+  em_rendered rendered = {0};
+  size_t n_before = out->n;
+  if (dialog->template_) {
+    EM_TRY(render(dialog, messages, n_messages, now_unix_s, &rendered, error));
+    EM_TRY(tokenize_rendered(dialog, &rendered, out, error));
+  } else {
+    EM_TRY(em_dialog_render(dialog, messages, n_messages, now_unix_s, &text, error));
+    EM_TRY(add_bos(dialog, out, error));
+    EM_TRY(em_tokenize(dialog->tokenizer, text.data ? text.data : "", text.bytes, EM_TOKENIZE_PLAIN, out, error));
+  }
 fail:
+  if (status != EM_OK)
+    out->n = n_before;
+  em_rendered_clear(&rendered);
   em_buffer_clear(&text);
   return status;
 }

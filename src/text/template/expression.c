@@ -200,7 +200,7 @@ fail:
 
 em_status em_tpl_parse_arguments(em_tpl_parser *parser, em_tpl_node **out) {
   em_status status = EM_OK;
-  em_tpl_node **tail = out, *node;
+  em_tpl_node **tail = out, *node = NULL;
   EM_TRY(em_tpl_expect_operator(parser, '('));
   while (!em_tpl_skip_operator(parser, ')')) {
     EM_TRY(em_tpl_new_node(parser, EM_TPL_A_ITEM, &node));
@@ -293,7 +293,7 @@ fail:
 
 em_status em_tpl_parse_filters(em_tpl_parser *parser, em_tpl_node **out) {
   em_status status = EM_OK;
-  em_tpl_node **tail = out, *node;
+  em_tpl_node **tail = out, *node = NULL;
   do {
     EM_TRY(parse_filter(parser, &node));
     push(&tail, node);
@@ -351,7 +351,7 @@ static em_status parse_postfix(em_tpl_parser *parser, em_tpl_node ***tail, bool 
   em_status status = EM_OK;
   bool filtered = false;
   for (;;) {
-    em_tpl_node *node;
+    em_tpl_node *node = NULL;
     const em_tpl_token *token = parser->token;
     if (!filtered && em_tpl_skip_operator(parser, '.')) {
       token = parser->token;
@@ -451,7 +451,7 @@ static em_status parse_rank(em_tpl_parser *parser, rank of, em_tpl_node **out) {
   if (of == RANK_UNARY)
     return parse_unary(parser, true, out);
   if (of == RANK_COMPARE && em_tpl_skip_name(parser, "not")) {
-    em_tpl_node *node;
+    em_tpl_node *node = NULL;
     EM_TRY(em_tpl_new_node(parser, EM_TPL_X_NOT, &node));
     *out = node;
     EM_TRY(em_tpl_parse_enter(parser));
@@ -482,7 +482,7 @@ em_status em_tpl_parse_expression(em_tpl_parser *parser, bool conditional, em_tp
   em_status status = EM_OK;
   EM_TRY(parse_rank(parser, RANK_OR, out));
   while (conditional && em_tpl_skip_name(parser, "if")) {
-    em_tpl_node *node;
+    em_tpl_node *node = NULL;
     EM_TRY(em_tpl_new_node(parser, EM_TPL_X_COND, &node));
     node->b = *out;
     *out = node;

@@ -145,7 +145,7 @@ fail:
 static em_status parse_if(em_tpl_parser *parser, em_tpl_node *node) {
   static const char *const ends[] = {"elif", "else", "endif", NULL};
   em_status status = EM_OK;
-  em_tpl_node *branch, **tail = &node->first;
+  em_tpl_node *branch = NULL, **tail = &node->first;
   bool condition = true;
   parser->conditions++;
   for (;;) {
@@ -215,7 +215,7 @@ static em_status parse_parameters(em_tpl_parser *parser, em_tpl_node **tail) {
   em_status status = EM_OK;
   EM_TRY(em_tpl_expect_operator(parser, '('));
   while (!em_tpl_skip_operator(parser, ')')) {
-    em_tpl_node *node;
+    em_tpl_node *node = NULL;
     EM_TRY(em_tpl_new_node(parser, EM_TPL_A_NAMED, &node));
     EM_TRY(em_tpl_expect_name(parser, &node->name));
     if (em_tpl_skip_operator(parser, '='))
@@ -268,7 +268,7 @@ fail:
 
 static em_status parse_with(em_tpl_parser *parser, em_tpl_node *node) {
   em_status status = EM_OK;
-  em_tpl_node **tail = &node->second, *set;
+  em_tpl_node **tail = &node->second, *set = NULL;
   while (parser->token->kind != EM_TPL_T_BLOCK_END) {
     if (node->second)
       EM_TRY(em_tpl_expect_operator(parser, ','));
@@ -367,7 +367,7 @@ static bool at_end_tag(em_tpl_parser *parser, const char *const *ends) {
 /* Statements up to a tag of `ends` (the parser then stands at it), or without any to the end of the template. */
 static em_status parse_body(em_tpl_parser *parser, const char *const *ends, em_tpl_node **out) {
   em_status status = EM_OK;
-  em_tpl_node **tail = out, *node;
+  em_tpl_node **tail = out, *node = NULL;
   EM_TRY(em_tpl_parse_enter(parser));
   while (status == EM_OK && !at_end_tag(parser, ends)) {
     if (parser->token->kind == EM_TPL_T_END) {

@@ -129,19 +129,50 @@ void em_specials_clear(em_specials *specials) {
   *specials = (em_specials){0};
 }
 
+static bool is_guarded(const em_trust *trust, int32_t id) {
+  size_t low = 0, high = trust->n_guarded;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (trust->guarded[middle] < id)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < trust->n_guarded && trust->guarded[low] == id;
+}
+
+/* The token that counts at text[start] where the automaton stands at node. *n_ranges: how many ranges start at or before
+ * `start`, or more; it only falls, because the text is read backwards. */
+static int32_t trusted_id(const em_special_node *node, const em_vocab *vocab, const em_trust *trust, size_t start,
+                          size_t *n_ranges) {
+  if (node->any == EM_NO_TOKEN)
+    return EM_NO_TOKEN;
+  while (*n_ranges > 0 && trust->ranges[*n_ranges - 1].start > start)
+    --*n_ranges;
+  if (*n_ranges > 0) {
+    size_t end = trust->ranges[*n_ranges - 1].start + trust->ranges[*n_ranges - 1].bytes;
+    if (start < end && em_vocab_piece(vocab, node->any).bytes <= end - start)
+      return node->any;
+  }
+  return node->defined != EM_NO_TOKEN && is_guarded(trust, node->defined) ? EM_NO_TOKEN : node->defined;
+}
+
 em_status em_specials_find(const em_specials *specials, const em_vocab *vocab, const char *text, size_t bytes,
-                           bool with_control, em_special_match **out, size_t *n_out, em_error *error) {
+                           bool with_control, const em_trust *trust, em_special_match **out, size_t *n_out,
+                           em_error *error) {
   *out = NULL;
   *n_out = 0;
   if (specials->n <= 1)
     return EM_OK;
   /* Every place where a piece starts, last place first. */
   em_special_match *found = NULL;
-  size_t n = 0, capacity = 0;
+  size_t n = 0, capacity = 0, n_ranges = trust ? trust->n_ranges : 0;
   uint32_t node = 0;
   for (size_t i = bytes; i-- > 0;) {
     node = step(specials, node, (uint8_t)text[i]);
-    int32_t id = with_control ? specials->nodes[node].any : specials->nodes[node].defined;
+    int32_t id = trust          ? trusted_id(&specials->nodes[node], vocab, trust, i, &n_ranges)
+                 : with_control ? specials->nodes[node].any
+                                : specials->nodes[node].defined;
     if (id == EM_NO_TOKEN)
       continue;
     if (n == capacity) {

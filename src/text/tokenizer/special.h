@@ -37,6 +37,8 @@ typedef struct em_special_match {
 } em_special_match;
 
 /* The matches in text in order of their start, not overlapping. with_control: control pieces too, else user-defined ones only.
- * *out (NULL when there are none) is freed by the caller. EM_ERR_NO_MEMORY. */
+ * trust (or NULL) narrows with_control to its ranges, as em_tokenize_trusted says. *out (NULL when there are none) is freed by the
+ * caller. EM_ERR_NO_MEMORY. */
 em_status em_specials_find(const em_specials *specials, const em_vocab *vocab, const char *text, size_t bytes,
-                           bool with_control, em_special_match **out, size_t *n_out, em_error *error) EM_MUST_USE;
+                           bool with_control, const em_trust *trust, em_special_match **out, size_t *n_out,
+                           em_error *error) EM_MUST_USE;

@@ -264,8 +264,8 @@ static bool tokenize_stretch(const em_tokenizer *tokenizer, call_memory *memory,
   return false;
 }
 
-em_status em_tokenize(const em_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, em_tokens *out,
-                      em_error *error) {
+static em_status tokenize(const em_tokenizer *tokenizer, const char *text, size_t bytes, const em_trust *trust,
+                          unsigned flags, em_tokens *out, em_error *error) {
   em_status status = EM_OK;
   call_memory memory = {0};
   em_special_match *matches = NULL;
@@ -275,7 +275,7 @@ em_status em_tokenize(const em_tokenizer *tokenizer, const char *text, size_t by
     return em_fail(error, EM_ERR_LIMIT, "the text has %zu bytes; at most %u can be tokenized", bytes,
                    EM_TOKENIZER_MAX_TEXT_BYTES);
   EM_TRY(em_specials_find(&tokenizer->specials, &tokenizer->vocab, text, bytes, (flags & EM_TOKENIZE_SPECIAL) != 0,
-                          &matches, &n_matches, error));
+                          trust, &matches, &n_matches, error));
   if ((flags & EM_TOKENIZE_ADD_BOS_EOS) && tokenizer->add_bos)
     done = em_tokens_append(out, tokenizer->bos);
   for (size_t i = 0; done && i <= n_matches; i++) {
@@ -299,4 +299,14 @@ fail:
   em_merger_clear(&memory.merger);
   em_buffer_clear(&memory.marked);
   return status;
+}
+
+em_status em_tokenize(const em_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, em_tokens *out,
+                      em_error *error) {
+  return tokenize(tokenizer, text, bytes, NULL, flags, out, error);
+}
+
+em_status em_tokenize_trusted(const em_tokenizer *tokenizer, const char *text, size_t bytes, const em_trust *trust,
+                              unsigned flags, em_tokens *out, em_error *error) {
+  return tokenize(tokenizer, text, bytes, trust, flags, out, error);
 }

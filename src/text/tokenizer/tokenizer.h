@@ -76,6 +76,22 @@ void em_tokens_clear(em_tokens *tokens); /* frees */
 em_status em_tokenize(const em_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, em_tokens *out,
                       em_error *error) EM_MUST_USE;
 
+/* Which parts of a text may hold special tokens: those that a chat template wrote, between those that people wrote. */
+typedef struct em_trust {
+  const struct em_trust_range {
+    size_t start, bytes;
+  } *ranges; /* [n_ranges] ascending, not overlapping */
+  size_t n_ranges;
+  const int32_t *guarded; /* [n_guarded] ascending: user-defined tokens that outside the ranges are text like control tokens */
+  size_t n_guarded;
+} em_trust;
+
+/* The same with special tokens recognised only where they lie within one trusted range. All other text is cut at nothing but
+ * them, so that a word across the border of a range becomes the tokens it always becomes. flags: EM_TOKENIZE_SPECIAL has no
+ * meaning here. */
+em_status em_tokenize_trusted(const em_tokenizer *tokenizer, const char *text, size_t bytes, const em_trust *trust,
+                              unsigned flags, em_tokens *out, em_error *error) EM_MUST_USE;
+
 size_t em_tokenizer_n_tokens(const em_tokenizer *tokenizer);
 int32_t em_tokenizer_bos(const em_tokenizer *tokenizer);
 int32_t em_tokenizer_eos(const em_tokenizer *tokenizer);

@@ -140,6 +140,26 @@ static em_status take_text(cursor *c, const char *what, uint64_t min_bytes, uint
   return status;
 }
 
+/* The common case of take_text, for arrays of millions of strings: a short one that lies in the window whole and finds room in
+ * the text block. False: nothing was taken. */
+static inline bool take_text_at_hand(cursor *c, size_t max_bytes, em_text *out) {
+  size_t have = c->window_bytes - c->window_used;
+  const uint8_t *from = c->window + c->window_used;
+  uint64_t bytes;
+  if (have < 8)
+    return false;
+  memcpy(&bytes, from, 8);
+  if (bytes > have - 8 || bytes > max_bytes || bytes >= c->text_left)
+    return false;
+  memcpy(c->text_block, from + 8, (size_t)bytes);
+  *out = (em_text){ c->text_block, (size_t)bytes };
+  c->text_block += bytes + 1;
+  c->text_left -= (size_t)bytes + 1;
+  c->window_used += 8 + (size_t)bytes;
+  c->position += 8 + bytes;
+  return true;
+}
+
 /* A name that can be looked up and shown: UTF-8 without NUL. */
 static em_status take_name(cursor *c, const char *what, uint64_t max_bytes, em_text *out) {
   uint64_t start = c->position;
@@ -236,10 +256,12 @@ static em_status take_array(cursor *c, em_gguf_pair *pair) {
   pair->value.items = items;
   if (texts) {
     bool tokens = strcmp(pair->key.text, "tokenizer.ggml.tokens") == 0;
+    size_t max_bytes = tokens ? EM_GGUF_MAX_TOKEN_BYTES : EM_GGUF_MAX_STRING_BYTES;
     em_text *text = items;
     for (size_t i = 0; i < (size_t)n; i++) {
-      status = take_text(c, tokens ? "a token of the vocabulary" : "a string in an array", 0,
-                         tokens ? EM_GGUF_MAX_TOKEN_BYTES : EM_GGUF_MAX_STRING_BYTES, &text[i]);
+      if (take_text_at_hand(c, max_bytes, &text[i]))
+        continue;
+      status = take_text(c, tokens ? "a token of the vocabulary" : "a string in an array", 0, max_bytes, &text[i]);
       if (status != EM_OK)
         return status;
     }

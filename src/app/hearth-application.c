@@ -137,6 +137,17 @@ void hearth_application_add_files(HearthApplication *self, GFile **files, guint 
   add_next(addition);
 }
 
+/* Chooses the model of last time, or any: it is loaded when it is needed. */
+static void choose_some_model(HearthApplication *self) {
+  g_autofree char *uri = g_settings_get_string(self->settings, "last-model");
+  g_autoptr(GFile) file = g_file_new_for_uri(uri);
+  HearthModelEntry *last = *uri ? hearth_library_find(self->library, file) : NULL;
+  g_autoptr(HearthModelEntry) entry = last ? g_object_ref(last) : g_list_model_get_item(G_LIST_MODEL(self->library), 0);
+
+  if (entry)
+    hearth_model_loader_choose(self->loader, entry);
+}
+
 /* --- The loader ------------------------------------------------------------------------------------------------------ */
 
 static void load_failed_cb(HearthApplication *self, const GError *error) {
@@ -158,6 +169,7 @@ static void load_failed_cb(HearthApplication *self, const GError *error) {
 
     hearth_model_loader_forget(self->loader, unusable);
     hearth_library_remove(self->library, unusable);
+    choose_some_model(self);
   }
 }
 
@@ -297,7 +309,6 @@ static HearthChatStore *open_store(HearthApplication *self, const char *folder) 
 static void hearth_application_startup(GApplication *application) {
   HearthApplication *self = HEARTH_APPLICATION(application);
   g_autofree char *folder = g_build_filename(g_get_user_data_dir(), "hearth", NULL);
-  g_autofree char *last_uri = NULL;
   g_autoptr(GError) error = NULL;
 
   G_APPLICATION_CLASS(hearth_application_parent_class)->startup(application);
@@ -318,18 +329,7 @@ static void hearth_application_startup(GApplication *application) {
   if (error && !self->trouble)
     self->trouble = hearth_sentence_for_error(error, NULL);
 
-  /* The model of last time is loaded when it is needed. */
-  last_uri = g_settings_get_string(self->settings, "last-model");
-  g_autoptr(HearthModelEntry) last = NULL;
-  if (*last_uri) {
-    g_autoptr(GFile) file = g_file_new_for_uri(last_uri);
-
-    g_set_object(&last, hearth_library_find(self->library, file));
-  }
-  if (!last)
-    last = g_list_model_get_item(G_LIST_MODEL(self->library), 0);
-  if (last)
-    hearth_model_loader_choose(self->loader, last);
+  choose_some_model(self);
   hearth_library_refresh(self->library);
 }
 

@@ -9,43 +9,47 @@
 
 #include <glib/gi18n.h>
 
-/* says_why: the engine's own words, which name the family, the sizes or the place, are worth showing after the sentence. */
+/* The engine sends a sentence of its own, which names the family, the sizes or the place. */
+typedef enum {
+  REASON_UNSAID,
+  REASON_BEHIND, /* in brackets after ours */
+  REASON_INSTEAD /* better than ours; our advice follows */
+} Reason;
+
 static const struct {
   HearthEngineError code;
-  const char *sentence;
   HearthRemedy remedy;
-  gboolean says_why;
+  Reason reason;
+  const char *sentence, *advice;
 } sentences[] = {
-    {HEARTH_ENGINE_ERROR_FAILED, N_("Something went wrong in the engine."), HEARTH_REMEDY_TRY_AGAIN, TRUE},
-    {HEARTH_ENGINE_ERROR_NO_MEMORY, N_("This computer has run out of free memory. Closing other programs may help."),
-     HEARTH_REMEDY_TRY_AGAIN, FALSE},
-    {HEARTH_ENGINE_ERROR_TOO_BIG,
-     N_("This model is too big for the memory that is free. Close other programs, or use a smaller model."),
-     HEARTH_REMEDY_TRY_AGAIN, TRUE},
-    {HEARTH_ENGINE_ERROR_IO, N_("The model file could not be read."), HEARTH_REMEDY_TRY_AGAIN, TRUE},
-    {HEARTH_ENGINE_ERROR_NOT_FOUND, N_("The model file is not there any more."), HEARTH_REMEDY_ADD_MODEL, FALSE},
-    {HEARTH_ENGINE_ERROR_FORMAT,
-     N_("The model file is damaged or was not downloaded completely. Downloading it again usually helps."),
-     HEARTH_REMEDY_ADD_MODEL, TRUE},
-    {HEARTH_ENGINE_ERROR_LIMIT, N_("Hearth does not trust this model file, because it claims unreasonable sizes."),
-     HEARTH_REMEDY_ADD_MODEL, TRUE},
-    {HEARTH_ENGINE_ERROR_UNSUPPORTED, N_("Hearth cannot run this kind of model yet."), HEARTH_REMEDY_ADD_MODEL, TRUE},
-    {HEARTH_ENGINE_ERROR_CHANGED,
-     N_("The model file was changed or removed while it was in use. Your conversation is safe."), HEARTH_REMEDY_TRY_AGAIN,
-     FALSE},
-    {HEARTH_ENGINE_ERROR_ARGUMENT, N_("The engine could not understand the request."), HEARTH_REMEDY_TRY_AGAIN, TRUE},
-    {HEARTH_ENGINE_ERROR_CANCELLED, N_("This was cancelled."), HEARTH_REMEDY_TRY_AGAIN, FALSE},
-    {HEARTH_ENGINE_ERROR_BUSY, N_("The model is busy with other answers. Try again when they are done."),
-     HEARTH_REMEDY_TRY_AGAIN, FALSE},
-    {HEARTH_ENGINE_ERROR_CONTEXT,
-     N_("This conversation has grown longer than the model can remember. A new conversation starts afresh."),
-     HEARTH_REMEDY_NEW_CONVERSATION, FALSE},
-    {HEARTH_ENGINE_ERROR_DEVICE, N_("The graphics card stopped responding. Your conversation is safe."),
-     HEARTH_REMEDY_TRY_AGAIN, FALSE},
-    {HEARTH_ENGINE_ERROR_NO_MODEL, N_("The model is not ready."), HEARTH_REMEDY_TRY_AGAIN, FALSE},
-    {HEARTH_ENGINE_ERROR_DIED,
-     N_("The engine stopped unexpectedly; it is starting again. Your conversation is safe."), HEARTH_REMEDY_TRY_AGAIN,
-     FALSE},
+    {HEARTH_ENGINE_ERROR_FAILED, HEARTH_REMEDY_TRY_AGAIN, REASON_BEHIND, N_("Something went wrong in the engine."), NULL},
+    {HEARTH_ENGINE_ERROR_NO_MEMORY, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
+     N_("This computer has run out of free memory. Closing other programs may help."), NULL},
+    {HEARTH_ENGINE_ERROR_TOO_BIG, HEARTH_REMEDY_TRY_AGAIN, REASON_INSTEAD,
+     N_("This model is too big for the memory that is free."), N_("Close other programs, or use a smaller model.")},
+    {HEARTH_ENGINE_ERROR_IO, HEARTH_REMEDY_TRY_AGAIN, REASON_BEHIND, N_("The model file could not be read."), NULL},
+    {HEARTH_ENGINE_ERROR_NOT_FOUND, HEARTH_REMEDY_ADD_MODEL, REASON_UNSAID,
+     N_("The model file is not there any more."), NULL},
+    {HEARTH_ENGINE_ERROR_FORMAT, HEARTH_REMEDY_ADD_MODEL, REASON_BEHIND,
+     N_("The model file is damaged or was not downloaded completely. Downloading it again usually helps."), NULL},
+    {HEARTH_ENGINE_ERROR_LIMIT, HEARTH_REMEDY_ADD_MODEL, REASON_BEHIND,
+     N_("Hearth does not trust this model file, because it claims unreasonable sizes."), NULL},
+    {HEARTH_ENGINE_ERROR_UNSUPPORTED, HEARTH_REMEDY_ADD_MODEL, REASON_INSTEAD,
+     N_("Hearth cannot run this kind of model yet."), NULL},
+    {HEARTH_ENGINE_ERROR_CHANGED, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
+     N_("The model file was changed or removed while it was in use. Your conversation is safe."), NULL},
+    {HEARTH_ENGINE_ERROR_ARGUMENT, HEARTH_REMEDY_TRY_AGAIN, REASON_BEHIND,
+     N_("The engine could not understand the request."), NULL},
+    {HEARTH_ENGINE_ERROR_CANCELLED, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID, N_("This was cancelled."), NULL},
+    {HEARTH_ENGINE_ERROR_BUSY, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
+     N_("The model is busy with other answers. Try again when they are done."), NULL},
+    {HEARTH_ENGINE_ERROR_CONTEXT, HEARTH_REMEDY_NEW_CONVERSATION, REASON_UNSAID,
+     N_("This conversation has grown longer than the model can remember. A new conversation starts afresh."), NULL},
+    {HEARTH_ENGINE_ERROR_DEVICE, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
+     N_("The graphics card stopped responding. Your conversation is safe."), NULL},
+    {HEARTH_ENGINE_ERROR_NO_MODEL, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID, N_("The model is not ready."), NULL},
+    {HEARTH_ENGINE_ERROR_DIED, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
+     N_("The engine stopped unexpectedly; it is starting again. Your conversation is safe."), NULL},
 };
 
 static char *with_reason(const char *sentence, const char *reason) {
@@ -68,7 +72,12 @@ char *hearth_sentence_for_error(const GError *error, HearthRemedy *remedy) {
       if ((int)sentences[i].code != error->code)
         continue;
       *remedy = sentences[i].remedy;
-      return with_reason(_(sentences[i].sentence), sentences[i].says_why ? error->message : NULL);
+      if (sentences[i].reason == REASON_INSTEAD) {
+        const char *said = *error->message ? error->message : _(sentences[i].sentence);
+
+        return sentences[i].advice ? g_strdup_printf("%s %s", said, _(sentences[i].advice)) : g_strdup(said);
+      }
+      return with_reason(_(sentences[i].sentence), sentences[i].reason == REASON_BEHIND ? error->message : NULL);
     }
   }
   if (error->domain == HEARTH_LIBRARY_ERROR)

@@ -78,8 +78,10 @@ static void scan(HearthDocument *self, gsize at) {
     open = NULL;
   }
   if (!open) {
-    /* A paragraph keeps the indentation of its first line; the rest of a cut line starts with its first word. */
-    Block block = {.start = self->line_is_blank ? self->line_start : at, .is_continued = self->next_is_continued};
+    /* A paragraph keeps the indentation of its first line, but not the space many models begin with; the rest of a cut line
+     * starts with its first word. */
+    gboolean keeps_indentation = self->line_is_blank && self->blocks->len > 0;
+    Block block = {.start = keeps_indentation ? self->line_start : at, .is_continued = self->next_is_continued};
 
     g_array_append_val(self->blocks, block);
     self->next_is_continued = FALSE;

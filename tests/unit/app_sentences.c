@@ -29,11 +29,15 @@ static void test_reasons(void) {
   g_autoptr(GError) died = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_DIED, "signal 11");
   g_autoptr(GError) full = g_error_new_literal(G_IO_ERROR, G_IO_ERROR_NO_SPACE, "database or disk is full");
   g_autofree char *names_it = hearth_sentence_for_error(unsupported, NULL);
+  g_autoptr(GError) big =
+      g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_TOO_BIG, "This model needs 9 GB of memory and 2 GB are free.");
+  g_autofree char *too_big = hearth_sentence_for_error(big, NULL);
   g_autofree char *quiet = hearth_sentence_for_error(died, NULL);
   HearthRemedy remedy;
   g_autofree char *no_space = hearth_sentence_for_error(full, &remedy);
 
   CHECK(strstr(names_it, "mamba") != NULL);
+  CHECK(g_str_has_prefix(too_big, "This model needs 9 GB") && g_str_has_suffix(too_big, "smaller model."));
   CHECK_TEXT(quiet, "The engine stopped unexpectedly; it is starting again. Your conversation is safe.");
   CHECK(strstr(no_space, "disk is full") != NULL);
   CHECK_INT(remedy, HEARTH_REMEDY_SAVE_AGAIN);

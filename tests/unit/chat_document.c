@@ -44,6 +44,14 @@ static void test_paragraphs(void) {
   CHECK_INT(hearth_document_get_bytes(document), strlen(hearth_document_get_text(document)));
 }
 
+static void test_first_space(void) {
+  g_autoptr(HearthDocument) document = hearth_document_new();
+
+  hearth_document_append(document, " Once", -1);
+  check_block(document, 0, "Once", FALSE, FALSE);
+  CHECK_TEXT(hearth_document_get_text(document), " Once");
+}
+
 static void test_empty(void) {
   g_autoptr(HearthDocument) document = hearth_document_new();
 
@@ -131,6 +139,7 @@ static void test_any_cut(void) {
 
 int main(void) {
   test_paragraphs();
+  test_first_space();
   test_empty();
   test_long_paragraphs();
   test_any_cut();

@@ -36,7 +36,7 @@ LIBRARIES = {
 }
 
 # room: (what of other rooms, which libraries)
-BACKEND = ["base", "gguf/format.h", "backend/backend.h"]
+BACKEND = ["base", "gguf/format.h", "backend/backend.h", "backend/impl.h"]
 ROOMS = {
     "base": ([], []),
     "gguf": (["base"], []),
@@ -47,7 +47,8 @@ ROOMS = {
     "text": (["base", "gguf", "text/tokenizer", "text/template", "text/grammar", "text/reply"], []),
     "backend": (BACKEND, []),
     "backend/null": (BACKEND, []),
-    "backend/cpu": (BACKEND, []),
+    "backend/cpu": (BACKEND + ["backend/cpu/x86"], []),
+    "backend/cpu/x86": (BACKEND + ["backend/cpu"], []),
     "backend/vulkan": (BACKEND, ["vulkan"]),
     "hardware": (["base", "backend/backend.h"], []),
     "model": (["base", "gguf", "backend/backend.h"], []),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A vocabulary has up to 250,000 tokens and a step a few milliseconds to spare, so nothing here sorts it. Each filter keeps a
- * prefix of the order (logit falling, id rising). Candidates are counted into bins by their logit; the bin in which the
- * prefix ends is the only one looked at closely, with a heap. */
+/* A vocabulary has up to 250,000 tokens and a step less than a millisecond to spare, so nothing here sorts it, and what can
+ * be ruled out is ruled out early, by the highest logit of each block of tokens. Each filter keeps a prefix of the order
+ * (logit falling, id rising): candidates are counted into bins by their logit, and the bin in which the prefix ends is the
+ * only one looked at closely, with a heap. */
 #include "engine/sampler.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@
 #define DEFAULT_PENALTY_WINDOW 64u
 #define MAX_BIASES 1024u
 #define SUM_BLOCK 256u
+#define BLOCK 64u /* tokens whose highest logit is kept */
 #define LEAST_TEMPERATURE 1e-5f /* below it the division by it leaves float32's range; only equals would differ from greedy */
 
 struct em_sampler {
@@ -27,6 +29,7 @@ struct em_sampler {
   float *logits;  /* [n_vocab] */
   float *weights; /* [n_vocab] exp((logit - max) / temperature) */
   uint32_t *heap; /* [n_vocab] indices of candidates */
+  float *block_max; /* [n_vocab / BLOCK, rounded up] */
   uint32_t bin_count[N_BINS];
   double bin_mass[N_BINS];
 };
@@ -36,8 +39,12 @@ static uint64_t padded(uint32_t n_vocab) {
   return ((uint64_t)n_vocab + 15) / 16 * 16;
 }
 
+static uint32_t n_blocks(uint32_t n_vocab) {
+  return n_vocab / BLOCK + (n_vocab % BLOCK != 0);
+}
+
 uint64_t em_sampler_bytes(uint32_t n_vocab) {
-  return sizeof(em_sampler) + 6 * 4 * padded(n_vocab);
+  return sizeof(em_sampler) + 6 * 4 * padded(n_vocab) + 4 * n_blocks(n_vocab);
 }
 
 em_status em_sampler_new(uint32_t n_vocab, em_sampler **out, em_error *error) {
@@ -52,7 +59,9 @@ em_status em_sampler_new(uint32_t n_vocab, em_sampler **out, em_error *error) {
   sampler->logits = em_calloc(n, sizeof *sampler->logits);
   sampler->weights = em_calloc(n, sizeof *sampler->weights);
   sampler->heap = em_calloc(n, sizeof *sampler->heap);
-  if (!sampler->work || !sampler->seen || !sampler->ids || !sampler->logits || !sampler->weights || !sampler->heap) {
+  sampler->block_max = em_calloc(n_blocks(n_vocab), sizeof *sampler->block_max);
+  if (!sampler->work || !sampler->seen || !sampler->ids || !sampler->logits || !sampler->weights || !sampler->heap ||
+      !sampler->block_max) {
     em_sampler_free(sampler);
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   }
@@ -69,6 +78,7 @@ void em_sampler_free(em_sampler *sampler) {
   free(sampler->logits);
   free(sampler->weights);
   free(sampler->heap);
+  free(sampler->block_max);
   free(sampler);
 }
 
@@ -174,11 +184,22 @@ static float highest(const float *x, uint32_t n) {
   return best;
 }
 
-static int32_t first_equal(const float *x, uint32_t n, float value) {
-  for (uint32_t i = 0; i < n; i++)
-    if (x[i] == value)
-      return (int32_t)i;
-  return EM_NO_TOKEN;
+/* The highest of each block and of all. */
+static float find_max(em_sampler *sampler, const float *logits) {
+  uint32_t n = sampler->n_vocab, n_max = n_blocks(n);
+  for (uint32_t b = 0; b < n_max; b++)
+    sampler->block_max[b] = highest(logits + (size_t)b * BLOCK, n - b * BLOCK < BLOCK ? n - b * BLOCK : BLOCK);
+  return highest(sampler->block_max, n_max);
+}
+
+static int32_t first_equal(const em_sampler *sampler, const float *logits, float value) {
+  uint32_t b = 0;
+  while (sampler->block_max[b] != value)
+    b++;
+  uint32_t i = b * BLOCK;
+  while (logits[i] != value)
+    i++;
+  return (int32_t)i;
 }
 
 /* e^x for -87 <= x <= 0 within 2 ulp: 2^n e^r with |r| <= ln 2 / 2 and a polynomial for e^r. Written so that compilers make
@@ -205,10 +226,15 @@ static inline float exp_small(float x) {
 /* Makes every token whose logit reaches `least` a candidate, with its weight. */
 static void collect(em_sampler *sampler, const float *logits, float max, float least, float temperature) {
   size_t n = 0;
-  for (uint32_t i = 0; i < sampler->n_vocab; i++) {
-    sampler->ids[n] = (int32_t)i;
-    sampler->logits[n] = logits[i];
-    n += logits[i] >= least;
+  for (uint32_t b = 0; b < n_blocks(sampler->n_vocab); b++) {
+    if (!(sampler->block_max[b] >= least))
+      continue;
+    uint32_t first = b * BLOCK, end = sampler->n_vocab - first < BLOCK ? sampler->n_vocab : first + BLOCK;
+    for (uint32_t i = first; i < end; i++) {
+      sampler->ids[n] = (int32_t)i;
+      sampler->logits[n] = logits[i];
+      n += logits[i] >= least;
+    }
   }
   sampler->n = n;
   float inverse = 1.0f / temperature;
@@ -238,24 +264,50 @@ static void sift_down(const em_sampler *sampler, uint32_t *heap, size_t n, size_
   heap[i] = item;
 }
 
-/* Keeps the shortest prefix that has max_count candidates or the mass share * (all of it), whichever is reached first. */
-static void keep_prefix(em_sampler *sampler, size_t max_count, double share, float max) {
+/* A logit that at least k tokens reach: the k-th highest of the blocks' highest. k is at most the number of blocks. */
+static float reached_by(em_sampler *sampler, uint32_t k) {
+  uint32_t n = n_blocks(sampler->n_vocab);
+  memcpy(sampler->logits, sampler->block_max, n * sizeof(float));
+  for (uint32_t b = 0; b < n; b++)
+    sampler->heap[b] = b;
+  for (uint32_t i = n / 2; i-- > 0;)
+    sift_down(sampler, sampler->heap, n, i);
+  for (uint32_t i = 1; i < k; i++) {
+    sampler->heap[0] = sampler->heap[--n];
+    sift_down(sampler, sampler->heap, n, 0);
+  }
+  return sampler->block_max[sampler->heap[0]];
+}
+
+/* Keeps the candidates for which the condition holds, in their order. */
+#define KEEP_WHERE(sampler, i, condition)            \
+  do {                                               \
+    size_t kept_n = 0;                               \
+    for (size_t i = 0; i < (sampler)->n; i++) {      \
+      bool keep = (condition);                       \
+      (sampler)->ids[kept_n] = (sampler)->ids[i];    \
+      (sampler)->logits[kept_n] = (sampler)->logits[i];   \
+      (sampler)->weights[kept_n] = (sampler)->weights[i]; \
+      kept_n += keep;                                \
+    }                                                \
+    (sampler)->n = kept_n;                           \
+  } while (0)
+
+/* Keeps the shortest prefix that has max_count candidates or the mass `wanted`, whichever is reached first. */
+static void keep_prefix(em_sampler *sampler, size_t max_count, double wanted, float max) {
   float lowest = max;
   for (size_t i = 0; i < sampler->n; i++)
     lowest = sampler->logits[i] < lowest ? sampler->logits[i] : lowest;
   float scale = max > lowest ? (float)(N_BINS - 1) / (max - lowest) : 0;
   memset(sampler->bin_count, 0, sizeof sampler->bin_count);
   memset(sampler->bin_mass, 0, sizeof sampler->bin_mass);
-  double total = 0;
   for (size_t i = 0; i < sampler->n; i++) {
     uint32_t bin = (uint32_t)((max - sampler->logits[i]) * scale);
     sampler->bin_count[bin]++;
     sampler->bin_mass[bin] += (double)sampler->weights[i];
   }
-  for (uint32_t bin = 0; bin < N_BINS; bin++)
-    total += sampler->bin_mass[bin];
 
-  double mass = 0, wanted = share * total;
+  double mass = 0;
   size_t count = 0;
   uint32_t last = 0;
   for (; last < N_BINS - 1; last++) {
@@ -285,27 +337,36 @@ static void keep_prefix(em_sampler *sampler, size_t max_count, double share, flo
     return;
 
   float end_logit = sampler->logits[end];
-  size_t n = 0;
-  for (size_t i = 0; i < sampler->n; i++) {
-    bool keep = sampler->logits[i] > end_logit || (sampler->logits[i] == end_logit && i <= end);
-    sampler->ids[n] = sampler->ids[i];
-    sampler->logits[n] = sampler->logits[i];
-    sampler->weights[n] = sampler->weights[i];
-    n += keep;
-  }
-  sampler->n = n;
+  KEEP_WHERE(sampler, i, sampler->logits[i] > end_logit || (sampler->logits[i] == end_logit && i <= end));
 }
 
-static void keep_min_p(em_sampler *sampler, float min_p) {
-  size_t n = 0;
-  for (size_t i = 0; i < sampler->n; i++) {
-    bool keep = sampler->weights[i] >= min_p;
-    sampler->ids[n] = sampler->ids[i];
-    sampler->logits[n] = sampler->logits[i];
-    sampler->weights[n] = sampler->weights[i];
-    n += keep;
-  }
-  sampler->n = n;
+static double block_sum(const float *weights, size_t n) {
+  double lanes[8] = {0}, sum = 0;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (size_t j = 0; j < 8; j++)
+      lanes[j] += (double)weights[i + j];
+  for (; i < n; i++)
+    sum += (double)weights[i];
+  for (size_t j = 0; j < 8; j++)
+    sum += lanes[j];
+  return sum;
+}
+
+static double sum_weights(const em_sampler *sampler) {
+  double total = 0;
+  for (size_t i = 0; i < sampler->n; i += SUM_BLOCK)
+    total += block_sum(sampler->weights + i, sampler->n - i < SUM_BLOCK ? sampler->n - i : SUM_BLOCK);
+  return total;
+}
+
+/* Candidates so light that all of them together weigh less than what top_p leaves out cannot be in the prefix; they are
+ * dropped first, for they are most. */
+static void keep_top_p(em_sampler *sampler, float top_p, float max) {
+  double total = sum_weights(sampler);
+  float least = (float)((1 - (double)top_p) * total / (double)sampler->n);
+  KEEP_WHERE(sampler, i, sampler->weights[i] >= least);
+  keep_prefix(sampler, SIZE_MAX, (double)top_p * total, max);
 }
 
 /* --- The draw ---------------------------------------------------------------------------------------------------------- */
@@ -322,24 +383,8 @@ static double draw_number(uint64_t seed, uint64_t position) {
   return (double)(x >> 11) * 0x1p-53;
 }
 
-static double block_sum(const float *weights, size_t n) {
-  double lanes[8] = {0}, sum = 0;
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (size_t j = 0; j < 8; j++)
-      lanes[j] += (double)weights[i + j];
-  for (; i < n; i++)
-    sum += (double)weights[i];
-  for (size_t j = 0; j < 8; j++)
-    sum += lanes[j];
-  return sum;
-}
-
 static int32_t draw(const em_sampler *sampler, uint64_t seed, uint64_t position) {
-  double total = 0;
-  for (size_t i = 0; i < sampler->n; i += SUM_BLOCK)
-    total += block_sum(sampler->weights + i, sampler->n - i < SUM_BLOCK ? sampler->n - i : SUM_BLOCK);
-  double target = draw_number(seed, position) * total;
+  double target = draw_number(seed, position) * sum_weights(sampler);
   double sum = 0;
   size_t first = 0, last = 0;
   for (; first < sampler->n; first += SUM_BLOCK) {
@@ -360,7 +405,7 @@ static int32_t draw(const em_sampler *sampler, uint64_t seed, uint64_t position)
 em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out, em_error *error) {
   const em_sampling *sampling = input->sampling;
   const float *logits = adjusted_logits(sampler, input);
-  float max = highest(logits, sampler->n_vocab);
+  float max = find_max(sampler, logits);
   if (isinf(max)) {
     if (max < 0 && isfinite(highest(input->logits, sampler->n_vocab))) {
       *out = EM_NO_TOKEN;
@@ -369,17 +414,28 @@ em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, in
     return em_fail(error, EM_ERR_INTERNAL, "the model computed no usable number");
   }
   if (sampling->temperature < LEAST_TEMPERATURE) {
-    *out = first_equal(logits, sampler->n_vocab, max);
+    *out = first_equal(sampler, logits, max);
     return EM_OK;
   }
 
-  collect(sampler, logits, max, max - LEAST_LOG_WEIGHT * sampling->temperature, sampling->temperature);
+  float temperature = sampling->temperature, least = max - LEAST_LOG_WEIGHT * temperature;
+  bool top_p = sampling->top_p > 0 && sampling->top_p < 1;
+  if (sampling->top_k > 0 && sampling->top_k <= n_blocks(sampler->n_vocab)) {
+    float reached = reached_by(sampler, sampling->top_k);
+    least = reached > least ? reached : least;
+  }
+  if (!top_p && sampling->min_p > 0) {
+    /* A little too low, for the weights decide in the end. */
+    float light = max + (logf(sampling->min_p) - 0.01f) * temperature;
+    least = light > least ? light : least;
+  }
+  collect(sampler, logits, max, least, temperature);
   if (sampling->top_k > 0 && sampling->top_k < sampler->n)
-    keep_prefix(sampler, sampling->top_k, 2, max);
-  if (sampling->top_p > 0 && sampling->top_p < 1)
-    keep_prefix(sampler, SIZE_MAX, (double)sampling->top_p, max);
+    keep_prefix(sampler, sampling->top_k, INFINITY, max);
+  if (top_p)
+    keep_top_p(sampler, sampling->top_p, max);
   if (sampling->min_p > 0)
-    keep_min_p(sampler, sampling->min_p);
+    KEEP_WHERE(sampler, i, sampler->weights[i] >= sampling->min_p);
   *out = draw(sampler, sampling->seed, input->n_history);
   return EM_OK;
 }

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define USUAL_CONTEXT_TOKENS 8192u /* the engine's own choice; a longer prompt or answer is given what it needs */
+
 typedef struct {
   em_reply *reply;
   em_buffer delta;
@@ -94,8 +96,8 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   const char *path, *text = NULL, *device = "cpu";
   uint32_t n_tokens = 0, n_threads = 0;
   double temperature = 0;
-  uint64_t seed = 0;
-  bool raw = false, stats = false, has_temperature = false, has_seed = false;
+  uint64_t seed = 0, needed;
+  bool raw = false, continues = false, stats = false, has_temperature = false, has_seed = false;
   const hearth_cli_option options[] = {
     {"-p", HEARTH_CLI_TEXT, &text, NULL},
     {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
@@ -129,12 +131,13 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   params.n_slots = 1;
   EM_TRY(em_gguf_open(path, &gguf, &error));
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
-  if (!raw && !em_dialog_has_template(dialog)) {
-    fputs("hearth-engine: the model has no chat template; the text is continued\n", stderr);
-    raw = true;
-  }
+  continues = !raw && !em_dialog_has_template(dialog);
+  raw = raw || continues;
   EM_TRY(make_prompt(dialog, text, raw, &tokens, &error));
   EM_TRY(em_reply_new(dialog, NULL, 0, raw && text[0] != '\0', &a.reply, &error));
+  needed = (uint64_t)tokens.n + n_tokens;
+  if (needed > USUAL_CONTEXT_TOKENS)
+    params.context_tokens = (uint32_t)(needed <= UINT32_MAX ? needed : UINT32_MAX);
   EM_TRY(em_engine_open(gguf, &params, NULL, NULL, &engine, &error));
 
   em_default_sampling(gguf, &request.sampling);
@@ -146,6 +149,10 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   request.max_tokens = n_tokens;
   request.user = &a;
   EM_TRY(em_engine_submit(engine, &request, &id, &error));
+  /* What is wrong with a template that cannot be used was said when it was read. */
+  if (continues)
+    fprintf(stderr, "hearth-engine: %sthe text is continued\n",
+            em_dialog_template_problem(dialog) ? "" : "the model has no chat template; ");
   while (!a.finished)
     em_engine_step(engine);
 

@@ -42,12 +42,12 @@ static GError *died_error(void) {
                              "The engine stopped unexpectedly and is being started again.");
 }
 
-/* What a failed call means: an error of the engine's own, or that it is gone. */
+/* What a failed call means: an error of the engine's own, that it is gone, or a message that could not be sent or read. */
 static GError *call_error(const GError *error) {
   GError *ours;
 
   if (error->domain != HEARTH_ENGINE_ERROR) {
-    if (!g_dbus_error_is_remote_error(error))
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED) || g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BROKEN_PIPE))
       return died_error();
     ours = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FAILED, error->message);
   } else {
@@ -101,6 +101,7 @@ static void load_free(gpointer data) {
 
 /* Takes the queue's reference. One of facts and error (copied) is given. */
 static void end_load(HearthEngineClient *self, GTask *task, HearthModelFacts *facts, const GError *error) {
+  g_autoptr(HearthEngineClient) kept = g_object_ref(self); /* the task's may be the last reference */
   Load *load = g_task_get_task_data(task);
 
   g_queue_remove(&self->loads, task);
@@ -310,9 +311,17 @@ static void take_signal(HearthEngineClient *self, const char *name, GVariant *pa
   }
 }
 
+/* The engine reads hostile files, so what it says is checked like anything else from outside. */
 static void on_signal(GDBusProxy *proxy, const char *sender, const char *name, GVariant *parameters,
                       gpointer user_data) {
-  take_signal(user_data, name, parameters);
+  static const struct {
+    const char *name, *type;
+  } known[] = {{"LoadProgress", "(tt)"}, {"Delta", "(ts)"}, {"Reading", "(tuu)"}, {"Finished", "(tsa{sv})"}};
+
+  for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
+    if (g_str_equal(known[i].name, name) && g_variant_is_of_type(parameters, G_VARIANT_TYPE(known[i].type)))
+      take_signal(user_data, name, parameters);
+  }
 }
 
 static void signal_free(Signal *early) {

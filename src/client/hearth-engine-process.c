@@ -11,7 +11,7 @@
 #define OBJECT_PATH "/dev/hearth/Engine"
 #define CHILD_FD 3
 
-static const guint delays_ms[] = {0, 500, 1000, 2000};
+static const guint delays_ms[] = {0, 250, 500, 1000};
 
 /* Reference counted (g_rc_box), because a connection attempt holds on to it. */
 struct HearthEngineProcess {

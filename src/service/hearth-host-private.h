@@ -35,8 +35,10 @@ struct HearthRequest {
   const HearthHostListener *listener;
   gpointer user_data;
 
+  gboolean stop_wanted; /* main thread */
+
   /* Engine thread. */
-  em_request_id engine_id;
+  em_request_id engine_id; /* 0 while the engine does not hold it */
   em_reply *reply;
   em_buffer delta;
   gboolean out_of_memory;

@@ -4,6 +4,7 @@
 #include "service/hearth-host-private.h"
 
 #define PROGRESS_US 50000
+#define MAX_JOBS 256 /* an app that asks for more has lost its way */
 
 typedef enum { JOB_LOAD, JOB_UNLOAD, JOB_ANSWER, JOB_STOP } JobKind;
 
@@ -92,6 +93,8 @@ static void unload(HearthHost *host) {
   g_mutex_unlock(&host->engine_mutex);
   em_engine_close(engine);
   while ((request = g_queue_pop_head(&host->active))) {
+    /* The next engine counts its requests from the beginning. */
+    request->engine_id = 0;
     hearth_request_end(request, EM_FINISH_CANCELLED, NULL, NULL);
     hearth_request_unref(request);
   }
@@ -123,6 +126,10 @@ static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_para
   return em_engine_plan(gguf, &params, &plan, error);
 }
 
+static em_status check_cancelled(Load *load, em_error *error) {
+  return g_atomic_int_get(&load->cancelled) ? em_fail(error, EM_ERR_CANCELLED, "the loading was cancelled") : EM_OK;
+}
+
 static void load(HearthHost *host, GTask *task) {
   Load *load = g_task_get_task_data(task);
   em_gguf *gguf = NULL;
@@ -131,14 +138,15 @@ static void load(HearthHost *host, GTask *task) {
   em_error error = {0};
   em_status status = EM_OK;
 
-  if (g_atomic_int_get(&load->cancelled))
-    EM_TRY(em_fail(&error, EM_ERR_CANCELLED, "the loading was cancelled"));
+  EM_TRY(check_cancelled(load, &error));
   EM_TRY(em_device_parse(load->device ? load->device : "cpu", &load->params.backend, &error));
   EM_TRY(em_gguf_open(load->path, &gguf, &error));
   EM_TRY(check_fit(host, gguf, load->params, &error));
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
+  EM_TRY(check_cancelled(load, &error));
   unload(host);
   EM_TRY(em_engine_open(gguf, &load->params, on_progress, task, &engine, &error));
+  EM_TRY(check_cancelled(load, &error));
   host->gguf = gguf;
   host->dialog = dialog;
   g_mutex_lock(&host->engine_mutex);
@@ -148,6 +156,7 @@ static void load(HearthHost *host, GTask *task) {
   return;
 
 fail:
+  em_engine_close(engine);
   em_dialog_free(dialog);
   em_gguf_close(gguf);
   g_task_return_error(task, hearth_host_error_new(status, &error));
@@ -168,7 +177,7 @@ static void run_job(HearthHost *host, Job *job) {
     hearth_request_start(job->request);
     break;
   case JOB_STOP:
-    if (host->engine && job->request->engine_id != 0)
+    if (job->request->engine_id != 0)
       em_engine_cancel(host->engine, job->request->engine_id);
     break;
   }
@@ -214,6 +223,20 @@ HearthHost *hearth_host_new(void) {
   return host;
 }
 
+/* Loads and unloads are refused where jobs have piled up; requests have their own limit, and each is stopped once at most. */
+static gboolean refuse_task(HearthHost *host, GTask *task) {
+  guint n_jobs;
+
+  g_mutex_lock(&host->mutex);
+  n_jobs = g_queue_get_length(&host->jobs);
+  g_mutex_unlock(&host->mutex);
+  if (n_jobs < MAX_JOBS)
+    return FALSE;
+  g_task_return_error(task, hearth_host_error_new(EM_ERR_BUSY, NULL));
+  g_object_unref(task);
+  return TRUE;
+}
+
 static void give_job(HearthHost *host, JobKind kind, GTask *task, HearthRequest *request) {
   Job *job = g_new(Job, 1);
 
@@ -246,7 +269,8 @@ void hearth_host_load_async(HearthHost *host, const char *path, const HearthHost
   load->progress_data = progress_data;
   g_task_set_task_data(task, load, load_free);
   hearth_host_cancel_load(host);
-  give_job(host, JOB_LOAD, task, NULL);
+  if (!refuse_task(host, task))
+    give_job(host, JOB_LOAD, task, NULL);
 }
 
 HearthHostModel *hearth_host_load_finish(HearthHost *host, GAsyncResult *result, GError **error) {
@@ -265,8 +289,11 @@ void hearth_host_cancel_load(HearthHost *host) {
 }
 
 void hearth_host_unload_async(HearthHost *host, GAsyncReadyCallback callback, gpointer user_data) {
+  GTask *task = g_task_new(NULL, NULL, callback, user_data);
+
   hearth_host_cancel_load(host);
-  give_job(host, JOB_UNLOAD, g_task_new(NULL, NULL, callback, user_data), NULL);
+  if (!refuse_task(host, task))
+    give_job(host, JOB_UNLOAD, task, NULL);
 }
 
 gboolean hearth_host_unload_finish(HearthHost *host, GAsyncResult *result, GError **error) {
@@ -274,9 +301,15 @@ gboolean hearth_host_unload_finish(HearthHost *host, GAsyncResult *result, GErro
 }
 
 guint64 hearth_host_generate(HearthHost *host, HearthHostQuestion *question, const HearthHostListener *listener,
-                             gpointer user_data) {
-  HearthRequest *request = hearth_request_new(host, ++host->last_request, question, listener, user_data);
+                             gpointer user_data, GError **error) {
+  HearthRequest *request;
 
+  if (g_hash_table_size(host->requests) >= HEARTH_HOST_MAX_REQUESTS) {
+    hearth_host_question_free(question);
+    g_propagate_error(error, hearth_host_error_new(EM_ERR_BUSY, NULL));
+    return 0;
+  }
+  request = hearth_request_new(host, ++host->last_request, question, listener, user_data);
   g_hash_table_insert(host->requests, &request->id, request);
   give_job(host, JOB_ANSWER, NULL, hearth_request_ref(request));
   return request->id;
@@ -286,8 +319,9 @@ void hearth_host_stop(HearthHost *host, guint64 id) {
   HearthRequest *request = g_hash_table_lookup(host->requests, &id);
   Job *waiting = NULL;
 
-  if (!request)
+  if (!request || request->stop_wanted)
     return;
+  request->stop_wanted = TRUE;
   /* A request that waits behind a load ends at once. The first job is the one that runs. */
   g_mutex_lock(&host->mutex);
   for (GList *link = host->jobs.head ? host->jobs.head->next : NULL; link; link = link->next) {

@@ -37,7 +37,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HearthHostModel, hearth_host_model_free)
 
 /* Loads a file; a load in progress is cancelled first. A file that is refused before its weights are read (no model file, of
  * an unknown family, too big) leaves the model that is loaded in place; otherwise that one is freed first, and its requests end
- * as cancelled. progress may be called every 50 ms. */
+ * as cancelled. progress may be called every 50 ms. EM_ERR_BUSY: too much is waiting to be done already. */
 typedef void (*HearthHostProgress)(guint64 done_bytes, guint64 total_bytes, gpointer user_data);
 void hearth_host_load_async(HearthHost *host, const char *path, const HearthHostLoadOptions *options,
                             HearthHostProgress progress, gpointer progress_data, GAsyncReadyCallback callback,
@@ -79,9 +79,10 @@ typedef struct {
 } HearthHostListener;
 
 /* Takes the question; listener must live as long as the host. Returns the request's id. A request given while a model loads
- * waits for it. */
+ * waits for it. 0 with EM_ERR_BUSY: HEARTH_HOST_MAX_REQUESTS have not finished. */
+#define HEARTH_HOST_MAX_REQUESTS 64
 guint64 hearth_host_generate(HearthHost *host, HearthHostQuestion *question, const HearthHostListener *listener,
-                             gpointer user_data);
+                             gpointer user_data, GError **error);
 
 /* Ends a request within one step. Unknown ids are ignored. */
 void hearth_host_stop(HearthHost *host, guint64 request);

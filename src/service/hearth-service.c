@@ -14,6 +14,10 @@
 
 #define OBJECT_PATH "/dev/hearth/Engine"
 
+/* No model's context holds as much. */
+#define MAX_MESSAGES 65536
+#define MAX_CONVERSATION_BYTES (16u << 20)
+
 typedef struct {
   HearthHost *host;
   HearthDbusEngine *engine;
@@ -92,9 +96,10 @@ typedef struct {
 static GVariant *facts_to_variant(const HearthHostModel *model) {
   const em_engine_facts *facts = &model->facts;
   g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+  g_autofree char *device = g_utf8_make_valid(facts->device, -1); /* a driver's name for itself */
 
   g_variant_dict_insert(&dict, "architecture", "s", facts->architecture);
-  g_variant_dict_insert(&dict, "device", "s", facts->device);
+  g_variant_dict_insert(&dict, "device", "s", device);
   g_variant_dict_insert(&dict, "context-tokens", "u", facts->context_tokens);
   g_variant_dict_insert(&dict, "train-context-tokens", "u", facts->train_context_tokens);
   g_variant_dict_insert(&dict, "parameters", "t", facts->n_parameters);
@@ -216,12 +221,42 @@ static void on_finished(gpointer user_data, guint64 request, em_finish finish, c
 
 static const HearthHostListener listener = {on_reading, on_text, on_finished};
 
+static HearthHostQuestion *read_messages(GVariant *messages, GError **error) {
+  gsize n = g_variant_n_children(messages), n_bytes = 0;
+  HearthHostQuestion *question;
+
+  /* Before anything is copied. */
+  for (gsize i = 0; i < n && n <= MAX_MESSAGES && n_bytes <= MAX_CONVERSATION_BYTES; i++) {
+    const char *role, *text;
+
+    g_variant_get_child(messages, i, "(&s&s)", &role, &text);
+    n_bytes += strlen(role) + strlen(text);
+  }
+  if (n > MAX_MESSAGES || n_bytes > MAX_CONVERSATION_BYTES) {
+    g_set_error(error, HEARTH_HOST_ERROR, EM_ERR_CONTEXT,
+                "The conversation is longer than %u messages or %u MiB, which is more than any model can read.", MAX_MESSAGES,
+                MAX_CONVERSATION_BYTES >> 20);
+    return NULL;
+  }
+  question = hearth_host_question_new(n);
+  for (gsize i = 0; i < n; i++)
+    g_variant_get_child(messages, i, "(ss)", &question->messages[i].role, &question->messages[i].text);
+  return question;
+}
+
 static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, GVariant *messages,
                             GVariant *dictionary, gpointer user_data) {
   Service *service = user_data;
-  g_autoptr(HearthHostQuestion) question = hearth_host_question_new(g_variant_n_children(messages));
-  em_sampling *sampling = &question->sampling;
   g_autoptr(GError) error = NULL;
+  g_autoptr(HearthHostQuestion) question = read_messages(messages, &error);
+  em_sampling *sampling;
+  guint64 request = 0;
+
+  if (!question) {
+    return_error(invocation, error);
+    return TRUE;
+  }
+  sampling = &question->sampling;
   const Option options[] = {
     {"max-tokens", OPTION_UINT, &question->max_tokens},
     {"temperature", OPTION_DOUBLE, &sampling->temperature, &question->has_temperature},
@@ -235,14 +270,12 @@ static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *inv
     {"stop", OPTION_TEXTS, &question->stop},
   };
 
-  if (!read_options(dictionary, options, G_N_ELEMENTS(options), &error)) {
+  if (read_options(dictionary, options, G_N_ELEMENTS(options), &error))
+    request = hearth_host_generate(service->host, g_steal_pointer(&question), &listener, service, &error);
+  if (request != 0)
+    hearth_dbus_engine_complete_generate(engine, invocation, request);
+  else
     return_error(invocation, error);
-    return TRUE;
-  }
-  for (gsize i = 0; i < question->n_messages; i++)
-    g_variant_get_child(messages, i, "(ss)", &question->messages[i].role, &question->messages[i].text);
-  hearth_dbus_engine_complete_generate(
-    engine, invocation, hearth_host_generate(service->host, g_steal_pointer(&question), &listener, service));
   return TRUE;
 }
 
@@ -298,8 +331,9 @@ int hearth_service_run(int fd) {
   g_autoptr(GError) error = NULL;
   Service service = {0};
 
-  /* A core file would hold conversations. */
+  /* A core file would hold conversations. The limit alone does not keep a dump from a program that the system hands it to. */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+  prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   em_log_set(on_log, NULL);

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""hearth-engine's subcommands on a small random model: exit codes, outputs, and one line for what goes wrong.
+
+    cli.py HEARTH-ENGINE MAKE-TINY-MODEL
+"""
+
+import array
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+engine, make_model = sys.argv[1:3]
+n_checks = 0
+failures = []
+
+
+def check(good, what):
+    global n_checks
+    n_checks += 1
+    if not good:
+        failures.append(what)
+        print("failed:", what, file=sys.stderr)
+
+
+def run(*args, text=None, code=0):
+    """Runs the program and checks its exit code; returns (standard output, standard error)."""
+    given = {"stdin": subprocess.DEVNULL} if text is None else {"input": text.encode() if isinstance(text, str) else text}
+    result = subprocess.run([engine, *args], capture_output=True, timeout=120, **given)
+    name = " ".join(os.path.basename(word) if "/" in word else word for word in args)[:200]
+    check(result.returncode == code, f"{name}: exit code {result.returncode}, expected {code}: {result.stderr.decode()}")
+    if code == 1:
+        check(result.stdout == b"" and result.stderr.count(b"\n") == 1, f"{name}: one line on standard error: {result.stderr}")
+    if code == 2:
+        check(result.stdout == b"" and b"usage: hearth-engine" in result.stderr, f"{name}: usage on standard error")
+    return result.stdout.decode(), result.stderr.decode()
+
+
+def floats(path):
+    values = array.array("f")
+    with open(path, "rb") as file:
+        values.frombytes(file.read())
+    return values
+
+
+def test_usage(model, folder):
+    run(code=2)
+    run("fly", code=2)
+    out, _ = run("--help")
+    for command in ("run", "logits", "tokenize", "detokenize", "render", "inspect", "bench", "devices"):
+        check(f"  {command} " in out, f"--help names {command}")
+    out, _ = run("run", "--help")
+    check(out.startswith("usage: hearth-engine run MODEL -p TEXT"), "run --help")
+    run("run", model, code=2)
+    run("run", "-p", "words", code=2)
+    run("run", model, "-p", "words", "--frobnicate", code=2)
+    run("run", model, "-p", code=2)
+    run("run", model, "-p", "words", "-n", "minus", code=2)
+    run("run", model, "-p", "words", "--seed", "-1", code=2)
+    run("run", model, "-p", "words", "--temperature", "nan", code=2)
+    run("run", model, model, "-p", "words", code=2)
+    run("logits", model, "--tokens", "1", code=2)
+    run("logits", model, "--tokens", "1", "--out", folder + "/x", "--kv", "f8", code=2)
+    run("logits", model, "--tokens", "1", "--out", folder + "/x", "--isa", "mmx", code=2)
+    run("inspect", model, "--json=yes", code=2)
+    run("bench", model, "-p", "0", "-n", "0", code=2)
+    run("bench", model, "-r", "0", code=2)
+    run("devices", "here", code=2)
+    run("render", text="{}", code=2)
+    run("render", model, "--template", "file", text="{}", code=2)
+
+
+def test_failures(model, folder):
+    text = os.path.join(folder, "text.gguf")
+    with open(text, "w", encoding="ascii") as file:
+        file.write("this is not a model, just words in a file")
+    cut = os.path.join(folder, "cut.gguf")
+    with open(model, "rb") as source, open(cut, "wb") as target:
+        target.write(source.read(20000))
+    for path in (text, cut, os.path.join(folder, "missing.gguf"), folder, "/dev/null"):
+        run("run", path, "-p", "words", code=1)
+        run("inspect", path, code=1)
+        run("tokenize", path, text="words", code=1)
+        run("bench", path, code=1)
+    run("run", model, "-p", "words", "--device", "toaster", code=1)
+    for device in ("vulkan:99", "vulkan:", "CPU", ""):
+        run("run", model, "-p", "words", "--device", device, code=1)
+    run("run", model, "-p", "words", "--temperature", "-1", code=1)
+    run("run", model, "-p", "words", "--temperature", "1e300", code=1)
+    run("run", model, "-p", "words " * 4000, code=1)
+    run("logits", model, "--tokens", "1,x", "--out", folder + "/x", code=1)
+    run("logits", model, "--tokens", "", "--out", folder + "/x", code=1)
+    run("logits", model, "--tokens", "1,99999", "--out", folder + "/x", code=1)
+    run("logits", model, "--tokens", "@" + folder + "/none", "--out", folder + "/x", code=1)
+    run("logits", model, "--tokens", "1", "--out", folder + "/none/x", code=1)
+    run("logits", model, "--tokens", "1", "--out", folder + "/x", "--batch", "4294967295", code=1)
+    run("detokenize", model, text="[1, 2, 99999]", code=1)
+    run("detokenize", model, text="[1, -2]", code=1)
+    run("bench", model, "--depth", "100000", code=1)
+    run("bench", model, "--depth", "4294967295", "-p", "4294967295", code=1)
+    run("run", model, "-p", "words", "-n", "4294967295", "--temperature", "0", "--raw")
+
+
+def test_run(model):
+    first, err = run("run", model, "-p", "the little", "-n", "20", "--seed", "5")
+    check(len(first) > 20 and first.startswith(" "), f"run writes a text that goes on: {first!r}")
+    check("no chat template" in err and err.count("\n") == 1, "run says that it continues the text")
+    again, err = run("run", model, "-p", "the little", "-n", "20", "--seed", "5", "--raw")
+    check(again == first, "the same seed gives the same text")
+    check(err == "", "--raw says nothing")
+    other, _ = run("run", model, "-p", "the little", "-n", "20", "--seed", "6", "--raw")
+    check(other != first, "another seed gives another text")
+    greedy = {run("run", model, "-p", "the little", "-n", "20", "--temperature", "0", "--raw", *more)[0]
+              for more in ((), ("--seed", "1"), ("--threads", "1"), ("--device", "cpu"))}
+    check(len(greedy) == 1, "greedy texts are all the same")
+    _, err = run("run", model, "-p", "the little", "-n", "4", "--raw", "--stats")
+    for word in ("device: cpu", "load: ", "time to first token: ", "answer: 4 tokens", "seed: "):
+        check(word in err, f"--stats says {word}")
+
+
+def test_templates(folder):
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    model, broken = os.path.join(folder, "chat.gguf"), os.path.join(folder, "broken.gguf")
+    subprocess.run([make_model, model, "template=" + template, "end-logit=9"], check=True)
+    subprocess.run([make_model, broken, "template={% for %}"], check=True)
+    asked = {"messages": [{"role": "user", "content": "the sun {{ no code }}"}]}
+    out, _ = run("render", model, text=json.dumps(asked))
+    check(out == "<user>the sun {{ no code }}<assistant>", f"render: {out!r}")
+    out, _ = run("render", model, text=json.dumps(asked | {"add_generation_prompt": False}))
+    check(out == "<user>the sun {{ no code }}", f"render without a prompt for the answer: {out!r}")
+    file = os.path.join(folder, "file.jinja")
+    with open(file, "w", encoding="ascii") as target:
+        target.write("{{ bos_token }}{{ tools }} {{ strftime_now('%Y-%m-%d') }}")
+    out, _ = run("render", "--template", file, text='{"messages": [], "now": 1752148800, "bos_token": "!"}')
+    check(out == "!None 2025-07-10", f"render --template: {out!r}")
+    out, _ = run("render", "--template=" + file, "--context", text='{"tools": 3, "bos_token": "?"}')
+    check(out.startswith("?3 20"), f"render --context: {out!r}")
+    for text in ("", "[]", "{", '{"now": "today"}', '{"messages": 7}'):
+        run("render", model, text=text, code=1)
+    run("render", "--template", folder + "/none", text="{}", code=1)
+
+    first, err = run("run", model, "-p", "the sun", "-n", "20", "--seed", "3")
+    check(err == "", "a chat says nothing")
+    run("run", model, "-p", "not UTF-8: \udcff", "-n", "5")
+    check(first != run("run", model, "-p", "the sun", "-n", "20", "--seed", "3", "--raw")[0], "--raw skips the template")
+    check(not first.startswith(" "), f"an answer begins with its first word: {first!r}")
+    out, err = run("run", broken, "-p", "the sun", "-n", "5")
+    check("template cannot be used" in err and "continued" in err and len(out) > 5, f"a template that does not parse: {err}")
+
+
+def test_logits(model, folder):
+    tokens = [1] + [260 + i * 7 % 120 for i in range(40)]
+    words = ",".join(map(str, tokens))
+    listed = os.path.join(folder, "tokens")
+    with open(listed, "w", encoding="ascii") as file:
+        file.write(json.dumps(tokens))
+    whole = os.path.join(folder, "whole.f32")
+    run("logits", model, "--tokens", words, "--out", whole, "--kv", "f32", "--isa", "scalar")
+    expected = floats(whole)
+    check(len(expected) == len(tokens) * 512, "one row of the vocabulary for each token")
+    scale = max(map(abs, expected))
+    for limit, options in ((0, ("--batch", "1", "--kv", "f32", "--isa", "scalar")),
+                           (0, ("--batch", "7", "--kv", "f32", "--isa", "scalar")),
+                           (1e-4, ("--batch", "7", "--kv", "f32")),
+                           (1e-2, ()), (1e-2, ("--kv", "f16", "--threads", "1")), (1e-1, ("--kv", "q8_0"))):
+        out = os.path.join(folder, "out.f32")
+        _, err = run("logits", model, "--tokens", "@" + listed, "--out", out, *options)
+        got = floats(out)
+        far = max((abs(a - b) for a, b in zip(got, expected)), default=0) / scale
+        check(len(got) == len(expected) and far <= limit, f"logits {' '.join(options)}: off by {far}")
+
+
+def test_tokens(model):
+    for text in ("the little house", "", "  two  spaces\n", "Grüße, 東京 🔥", "\0nul"):
+        out, _ = run("tokenize", model, text=text)
+        ids = json.loads(out)
+        check(all(isinstance(i, int) and 0 <= i < 512 for i in ids), f"ids of {text!r}")
+        check(1 not in ids, "no token is added before the text")
+        back, _ = run("detokenize", model, text=out)
+        check(back == text, f"{text!r} comes back as {back!r}")
+    plain = json.loads(run("tokenize", model, text="</s>")[0])
+    special = json.loads(run("tokenize", model, "--special", text="</s>")[0])
+    check(special == [2] and plain != [2], f"--special recognises </s>: {special} {plain}")
+
+
+def test_inspect(model, folder):
+    out, _ = run("inspect", model)
+    for word in ("architecture  llama", "per token", "memory", "\nmetadata\n", "general.architecture = \"llama\"",
+                 "\ntensors\n", "token_embd.weight"):
+        check(word in out, f"inspect says {word!r}")
+    facts = json.loads(run("inspect", model, "--json")[0])
+    check(facts["version"] == 3 and facts["file_bytes"] == os.path.getsize(model), "inspect --json: the file")
+    check(facts["metadata"]["general.architecture"] == "llama", "inspect --json: metadata")
+    check(facts["tensors"][0]["shape"] and facts["tensors"][0]["bytes"] > 0, "inspect --json: tensors")
+    check(facts["model"]["weights_bytes_per_token"] > 0, "inspect --json: bytes a token")
+    # 2 layers, 2 KV heads of 16 values, keys and values.
+    check(facts["model"]["kv_bytes_per_token"] == {"f32": 512, "f16": 256, "q8_0": 0}, "inspect --json: the KV cache")
+    memory = facts["memory"]
+    check(memory["context_tokens"] == 2048 and memory["total_bytes"] ==
+          memory["weights_bytes"] + memory["kv_bytes"] + memory["working_bytes"], "inspect --json: memory")
+    less = json.loads(run("inspect", model, "--json", "--context", "512")[0])["memory"]
+    check(less["context_tokens"] == 512 and less["kv_bytes"] * 4 == memory["kv_bytes"], "inspect --context")
+
+    # A family that cannot be run is shown all the same.
+    odd = os.path.join(folder, "odd.gguf")
+    with open(model, "rb") as source, open(odd, "wb") as target:
+        target.write(source.read().replace(b"llama", b"lorem"))
+    facts = json.loads(run("inspect", odd, "--json")[0])
+    check(facts["model"] is None and facts["model_problem"]["code"] == "unsupported", "inspect: an unknown family")
+    out, _ = run("inspect", odd)
+    check("cannot be run" in out and "token_embd.weight" in out, "inspect: an unknown family, for people")
+
+
+def test_bench(model):
+    out, _ = run("bench", model, "-p", "64", "-n", "16", "-r", "3", "--json")
+    result = json.loads(out)
+    check(result["prefill"]["tokens"] == 64 and result["decode"]["tokens"] == 16, "bench --json: tokens")
+    for part in (result["prefill"], result["decode"]):
+        check(0 < part["min"] <= part["tokens_per_s"] <= part["max"], "bench --json: medians")
+    check(result["weights_bytes_per_token"] > 100000 and result["kv_bytes_per_token"] > 0, "bench --json: bytes a token")
+    # This model fits into the processor's caches, so its share of what memory allows may be anything.
+    check(result["share_of_ceiling"] > 0 and abs(result["share_of_ceiling"] / result["decode"]["tokens_per_s"] *
+                                                result["ceiling_tokens_per_s"] - 1) < 1e-6, "bench --json: the share of the ceiling")
+    slots = json.loads(run("bench", model, "-p", "32", "-n", "16", "-r", "2", "--slots", "4", "--depth", "300", "--json")[0])
+    check(slots["slots"] == 4 and slots["depth"] == 300, "bench --slots --depth")
+    # Four slots share the weights of a step, and each reads 300 positions more.
+    check(slots["weights_bytes_per_token"] < result["weights_bytes_per_token"] / 3, "bench: slots share weights")
+    check(slots["kv_bytes_per_token"] > result["kv_bytes_per_token"] * 10, "bench: depth reads the KV cache")
+    out, _ = run("bench", model, "-p", "0", "-n", "8", "-r", "1")
+    check("decode" in out and "prefill" not in out and "GB/s" in out, "bench without prefill, for people")
+
+
+def test_devices():
+    out, _ = run("devices")
+    first = out.split("\n")[0].split("\t")
+    check(first[0] == "cpu" and first[1] == "processor" and "core" in first[4], f"devices: {first}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="hearth-cli-") as folder:
+        model = os.path.join(folder, "model.gguf")
+        wide = os.path.join(folder, "wide.gguf")
+        subprocess.run([make_model, model], check=True)
+        # Heads of 32 values, of which Q8_0 makes one block each.
+        subprocess.run([make_model, wide, "embd=128"], check=True)
+        test_usage(model, folder)
+        test_failures(model, folder)
+        test_run(model)
+        test_templates(folder)
+        test_logits(wide, folder)
+        test_tokens(model)
+        test_inspect(model, folder)
+        test_bench(model)
+        test_devices()
+    print(f"{n_checks} checks, {len(failures)} failed")
+    sys.exit(1 if failures or n_checks == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@
         hearth.press("Add a Model")
 
 A Screen has an X server, a window manager, a session bus and a home folder of its own, and takes them all with it when
-it ends. Nothing here sleeps for a fixed time: everything waits for what it expects, until a deadline.
+it ends; a process has one, because the accessibility library knows one bus. Nothing here sleeps for a fixed time: everything waits for what it expects, until a deadline.
 """
 
 import os
@@ -165,7 +165,7 @@ class Hearth:
         self.log = open(self.log_path, "a", encoding="utf-8")
         self.process = self.screen.spawn([os.path.join(self.build, "src/app/hearth"), *arguments], env=environment,
                                          stdout=self.log, stderr=self.log)
-        self.application = wait_for("Hearth's window", self.find_application, 30)
+        self.application = wait_for("Hearth's window", self.find_application, 60)
 
     def words_it_said(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:

@@ -218,27 +218,44 @@ def keyboard(build, out):
         hearth.process.wait(20)
 
 
-def pictures(build, out):
-    """Each state at 360 and 1200 pixels, light and dark."""
-    for dark in (False, True):
-        with Screen(dark=dark) as screen:
-            def pair(name):
-                for width in (1200, 360):
-                    hearth.resize(width, 760)
-                    hearth.screenshot(os.path.join(out, f"{name}-{width}-{'dark' if dark else 'light'}.png"))
-            hearth = Hearth(screen, build)
-            pair("1-first-run")
-            hearth.add_model(tiny_model(screen, build))
-            hearth.find("Message", hearth_ui.ENTRY)
-            pair("2-ready")
-            ask(hearth, "What is a hearth?")
-            wait_for_answer(hearth)
-            pair("3-conversation")
-            hearth.quit()
+def pictures(build, out, dark=False):
+    """Each state at 360 and 1200 pixels."""
+    with Screen(dark=dark) as screen:
+        def pair(name):
+            for width in (1200, 360):
+                hearth.resize(width, 760)
+                hearth.screenshot(os.path.join(out, f"{name}-{width}-{'dark' if dark else 'light'}.png"))
+        hearth = Hearth(screen, build)
+        hearth.find(CHOOSE, hearth_ui.BUTTON)
+        pair("1-no-model")
+        hearth.add_model(tiny_model(screen, build, SLOW, "slow.gguf"))
+        hearth.find("Message", hearth_ui.ENTRY)
+        pair("2-ready")
+        ask(hearth, "What is a hearth?")
+        hearth.find("Stop", hearth_ui.BUTTON)
+        pair("3-answering")
+        hearth.kill_engine()
+        hearth.wait_text(DIED)
+        pair("4-engine-died")
+        hearth.add_model(tiny_model(screen, build))
+        hearth.wait_text("Model: tiny")
+        hearth.press("New Conversation")
+        ask(hearth, "Tell me a story in two sentences.")
+        wait_for_answer(hearth)
+        pair("5-answered")
+        hearth.add_model(os.path.abspath(__file__))
+        hearth.find(role=("alert", "dialog"))
+        pair("6-refused")
+        hearth.dismiss()
+        hearth.quit()
 
 
-SCENARIOS = {name.replace("_", "-"): function for name, function in globals().copy().items() if name in (
-    "first_run", "chat", "drag", "stop", "crash", "reopen", "rename_and_delete", "refused", "keyboard", "pictures")}
+def pictures_dark(build, out):
+    pictures(build, out, dark=True)
+
+
+SCENARIOS = {function.__name__.replace("_", "-"): function for function in (
+    first_run, chat, drag, stop, crash, reopen, rename_and_delete, refused, keyboard, pictures, pictures_dark)}
 
 if __name__ == "__main__":
     hearth_ui.main(SCENARIOS)

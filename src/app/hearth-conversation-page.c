@@ -30,7 +30,7 @@ struct _HearthConversationPage {
   HearthConversation *conversation;
   GSignalGroup *conversation_signals, *messages_signals;
   guint n_shown;       /* message views, those of the newest messages */
-  gboolean is_at_end;
+  gboolean is_at_end, was_resized;
   double from_end;     /* what to keep when earlier messages come in above; negative: nothing */
   gboolean sets_text;  /* the composer's text is being set, not typed */
 };
@@ -140,10 +140,19 @@ static void scrolled_cb(HearthConversationPage *self) {
   gtk_widget_set_can_target(GTK_WIDGET(self->end_revealer), !self->is_at_end);
 }
 
-/* The content or the window changed its size: this comes once a frame at most, within the layout. */
+/* The content or the window changed its size. This comes from within the layout, where a new position would be taken but not
+ * drawn: it waits for the layout's end. */
 static void resized_cb(HearthConversationPage *self) {
+  self->was_resized = TRUE;
+}
+
+/* After a layout, before it is painted: the frame clock lays out once more when something moved. */
+static void laid_out_cb(HearthConversationPage *self) {
   GtkAdjustment *adjustment = gtk_scrolled_window_get_vadjustment(self->scroller);
 
+  if (!self->was_resized)
+    return;
+  self->was_resized = FALSE;
   if (self->from_end >= 0) {
     gtk_adjustment_set_value(adjustment, gtk_adjustment_get_upper(adjustment) - self->from_end);
     self->from_end = -1;
@@ -227,6 +236,17 @@ static void notice_changed_cb(HearthConversationPage *self) {
 
 /* --- GObject overrides ----------------------------------------------------------------------------------------------- */
 
+static void hearth_conversation_page_realize(GtkWidget *widget) {
+  GTK_WIDGET_CLASS(hearth_conversation_page_parent_class)->realize(widget);
+  g_signal_connect_object(gtk_widget_get_frame_clock(widget), "layout", G_CALLBACK(laid_out_cb), widget,
+                          G_CONNECT_SWAPPED | G_CONNECT_AFTER);
+}
+
+static void hearth_conversation_page_unrealize(GtkWidget *widget) {
+  g_signal_handlers_disconnect_by_func(gtk_widget_get_frame_clock(widget), laid_out_cb, widget);
+  GTK_WIDGET_CLASS(hearth_conversation_page_parent_class)->unrealize(widget);
+}
+
 static gboolean hearth_conversation_page_grab_focus(GtkWidget *widget) {
   return gtk_widget_grab_focus(GTK_WIDGET(HEARTH_CONVERSATION_PAGE(widget)->composer));
 }
@@ -270,6 +290,8 @@ static void hearth_conversation_page_class_init(HearthConversationPageClass *kla
   object_class->set_property = hearth_conversation_page_set_property;
   object_class->dispose = hearth_conversation_page_dispose;
   widget_class->grab_focus = hearth_conversation_page_grab_focus;
+  widget_class->realize = hearth_conversation_page_realize;
+  widget_class->unrealize = hearth_conversation_page_unrealize;
   properties[PROP_CONVERSATION] =
       g_param_spec_object("conversation", NULL, NULL, HEARTH_TYPE_CONVERSATION,
                           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);

@@ -4,6 +4,8 @@
 
 #include "hearth-engine-dbus.h"
 
+#define MAX_CONVERSATION_BYTES (16u << 20) /* the engine takes no more; a message D-Bus cannot hold costs the connection */
+
 struct _HearthEngineClient {
   GObject parent_instance;
   HearthEngineProcess *process;
@@ -311,17 +313,14 @@ static void take_signal(HearthEngineClient *self, const char *name, GVariant *pa
   }
 }
 
-/* The engine reads hostile files, so what it says is checked like anything else from outside. */
+/* The engine reads hostile files, so what it says is checked like anything else from outside. The proxy drops signals that have
+ * not the type of the interface, and lets those through that the interface does not know. */
 static void on_signal(GDBusProxy *proxy, const char *sender, const char *name, GVariant *parameters,
                       gpointer user_data) {
-  static const struct {
-    const char *name, *type;
-  } known[] = {{"LoadProgress", "(tt)"}, {"Delta", "(ts)"}, {"Reading", "(tuu)"}, {"Finished", "(tsa{sv})"}};
+  static const char *const known[] = {"LoadProgress", "Delta", "Reading", "Finished", NULL};
 
-  for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
-    if (g_str_equal(known[i].name, name) && g_variant_is_of_type(parameters, G_VARIANT_TYPE(known[i].type)))
-      take_signal(user_data, name, parameters);
-  }
+  if (g_strv_contains(known, name))
+    take_signal(user_data, name, parameters);
 }
 
 static void signal_free(Signal *early) {
@@ -345,6 +344,7 @@ static void take_early_signals(HearthEngineClient *self) {
 typedef struct {
   HearthEngineClient *client;
   HearthAnswer *answer;
+  GError *error; /* why it is not even sent */
 } Asking;
 
 static void on_generate_reply(GObject *source, GAsyncResult *result, gpointer user_data) {
@@ -368,12 +368,11 @@ static void on_generate_reply(GObject *source, GAsyncResult *result, gpointer us
   take_early_signals(self);
 }
 
-/* Ends an answer that could not be sent, after the caller had time to connect to it. */
+/* Ends an answer that was not sent, after the caller had time to connect to it. */
 static gboolean end_unsent(gpointer user_data) {
   Asking *asking = user_data;
-  g_autoptr(GError) error = died_error();
 
-  end_answer(asking->client, asking->answer, HEARTH_FINISH_ERROR, NULL, error);
+  end_answer(asking->client, asking->answer, HEARTH_FINISH_ERROR, NULL, asking->error);
   return G_SOURCE_REMOVE;
 }
 
@@ -382,6 +381,7 @@ static void asking_free(gpointer data) {
 
   g_object_unref(asking->client);
   g_object_unref(asking->answer);
+  g_clear_error(&asking->error);
   g_free(asking);
 }
 
@@ -404,10 +404,18 @@ HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char
   HearthAnswer *answer = hearth_answer_new(on_answer_stop, self);
   Asking *asking = g_new(Asking, 1);
   GVariantBuilder messages;
+  gsize n_bytes = 0;
 
   *asking = (Asking){g_object_ref(self), g_object_ref(answer)};
   g_hash_table_add(self->answers, g_object_ref(answer));
-  if (!self->engine) {
+  for (guint i = 0; i < n_messages && n_bytes <= MAX_CONVERSATION_BYTES; i++)
+    n_bytes += strlen(roles[i]) + strlen(texts[i]);
+  if (n_bytes > MAX_CONVERSATION_BYTES)
+    asking->error = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_CONTEXT,
+                                        "The conversation is longer than any model can read.");
+  else if (!self->engine)
+    asking->error = died_error();
+  if (asking->error) {
     g_autoptr(GSource) source = g_idle_source_new();
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, end_unsent, asking, asking_free);

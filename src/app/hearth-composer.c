@@ -8,7 +8,7 @@ struct _HearthComposer {
 
   GtkTextView *text_view;
   GtkTextBuffer *buffer;
-  GtkWidget *placeholder, *send_button, *stop_button;
+  GtkWidget *overlay, *placeholder, *send_button, *stop_button;
   gboolean busy;
 };
 
@@ -97,6 +97,7 @@ static void hearth_composer_class_init(HearthComposerClass *klass) {
   signals[SIGNAL_TYPED] = g_signal_new("typed", HEARTH_TYPE_COMPOSER, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
   gtk_widget_class_set_css_name(widget_class, "composer");
   gtk_widget_class_set_template_from_resource(widget_class, "/dev/hearth/Hearth/hearth-composer.ui");
+  gtk_widget_class_bind_template_child(widget_class, HearthComposer, overlay);
   gtk_widget_class_bind_template_child(widget_class, HearthComposer, text_view);
   gtk_widget_class_bind_template_child(widget_class, HearthComposer, buffer);
   gtk_widget_class_bind_template_child(widget_class, HearthComposer, placeholder);

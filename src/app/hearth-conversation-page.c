@@ -18,6 +18,7 @@
 struct _HearthConversationPage {
   GtkWidget parent_instance;
 
+  AdwToolbarView *toolbar_view;
   GtkStack *stack;
   GtkScrolledWindow *scroller;
   GtkWidget *earlier_button, *activity_box, *notice_box, *notice_button, *end_button, *hint_label;
@@ -212,8 +213,8 @@ static void typed_cb(HearthConversationPage *self) {
     return;
   text = hearth_composer_dup_text(self->composer);
   hearth_conversation_set_unsent(self->conversation, text);
-  if (*text && self->loader && hearth_model_loader_get_state(self->loader) == HEARTH_LOADER_IDLE)
-    hearth_model_loader_ensure(self->loader);
+  if (*text && self->loader)
+    hearth_model_loader_prepare(self->loader);
 }
 
 static void answered_cb(HearthConversationPage *self, HearthMessageItem *item) {
@@ -300,6 +301,7 @@ static void hearth_conversation_page_class_init(HearthConversationPageClass *kla
                                         G_TYPE_NONE, 1, G_TYPE_INT);
   g_type_ensure(HEARTH_TYPE_COMPOSER);
   gtk_widget_class_set_template_from_resource(widget_class, "/dev/hearth/Hearth/hearth-conversation-page.ui");
+  gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, toolbar_view);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, stack);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, scroller);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, earlier_button);

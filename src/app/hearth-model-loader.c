@@ -22,8 +22,9 @@ struct _HearthModelLoader {
   double fraction;
   gint64 started_us;
   guint deaths;
-  gboolean by_name;         /* the load was asked for by name */
+  gboolean by_name;          /* the load was asked for by name */
   gboolean waits_for_engine; /* the engine died: load again when it is back */
+  gboolean was_cancelled;    /* by the person */
 };
 
 enum { PROP_0, PROP_ENTRY, PROP_STATE, PROP_FRACTION, N_PROPS };
@@ -131,6 +132,7 @@ static void start(HearthModelLoader *self) {
   load->cancellable = g_object_ref(self->cancellable);
   g_clear_pointer(&self->facts, hearth_model_facts_free);
   g_clear_error(&self->error);
+  self->was_cancelled = FALSE;
   self->started_us = g_get_monotonic_time();
   set_fraction(self, -1);
   set_state(self, HEARTH_LOADER_LOADING);
@@ -287,12 +289,20 @@ gboolean hearth_model_loader_ensure(HearthModelLoader *self) {
   return TRUE;
 }
 
+void hearth_model_loader_prepare(HearthModelLoader *self) {
+  g_return_if_fail(HEARTH_IS_MODEL_LOADER(self));
+
+  if (self->state == HEARTH_LOADER_IDLE && !self->was_cancelled)
+    hearth_model_loader_ensure(self);
+}
+
 void hearth_model_loader_cancel(HearthModelLoader *self) {
   g_return_if_fail(HEARTH_IS_MODEL_LOADER(self));
 
   if (self->state != HEARTH_LOADER_LOADING)
     return;
   drop_load(self);
+  self->was_cancelled = TRUE;
   set_state(self, HEARTH_LOADER_IDLE);
 }
 

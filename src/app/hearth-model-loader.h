@@ -38,6 +38,8 @@ void hearth_model_loader_choose(HearthModelLoader *self, HearthModelEntry *entry
 void hearth_model_loader_load(HearthModelLoader *self, HearthModelEntry *entry);
 /* Loads the chosen model unless it is loading or loaded; false when none is chosen. */
 gboolean hearth_model_loader_ensure(HearthModelLoader *self);
+/* The same, when the model will probably be wanted soon; not after the person has cancelled it. */
+void hearth_model_loader_prepare(HearthModelLoader *self);
 void hearth_model_loader_cancel(HearthModelLoader *self);
 /* Forgets an entry that left the library. */
 void hearth_model_loader_forget(HearthModelLoader *self, HearthModelEntry *entry);

@@ -25,7 +25,7 @@ struct em_gguf_writer {
   em_buffer metadata;
   uint64_t n_pairs;
   written_tensor *tensors;
-  size_t n_tensors;
+  size_t n_tensors, tensors_capacity;
   em_error error; /* the first failure */
 };
 
@@ -147,12 +147,16 @@ static written_tensor *add_tensor(em_gguf_writer *writer, const char *name, uint
     em_fail(&writer->error, EM_ERR_ARGUMENT, "tensor %s has no size with its type and dimensions", name);
     return NULL;
   }
-  tensor.name = strdup(name);
-  written_tensor *grown = em_realloc_array(writer->tensors, writer->n_tensors + 1, sizeof *grown);
-  if (grown)
-    writer->tensors = grown;
-  if (!grown || !tensor.name) {
-    free(tensor.name);
+  if (writer->n_tensors == writer->tensors_capacity) {
+    size_t capacity = writer->tensors_capacity ? writer->tensors_capacity * 2 : 64;
+    written_tensor *grown = em_realloc_array(writer->tensors, capacity, sizeof *grown);
+    if (grown) {
+      writer->tensors = grown;
+      writer->tensors_capacity = capacity;
+    }
+  }
+  tensor.name = writer->n_tensors < writer->tensors_capacity ? strdup(name) : NULL;
+  if (!tensor.name) {
     em_fail(&writer->error, EM_ERR_NO_MEMORY, "no memory for tensor %s", name);
     return NULL;
   }

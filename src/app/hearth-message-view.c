@@ -40,6 +40,17 @@ static GtkWidget *add_label(HearthMessageView *self, gboolean is_continued) {
   return label;
 }
 
+/* A paragraph begins where its own script begins, whatever the direction of the window. */
+static void set_text(GtkWidget *label, const char *text) {
+  PangoDirection direction = pango_find_base_dir(text, -1);
+
+  if (direction == PANGO_DIRECTION_RTL)
+    gtk_widget_set_direction(label, GTK_TEXT_DIR_RTL);
+  else if (direction == PANGO_DIRECTION_LTR)
+    gtk_widget_set_direction(label, GTK_TEXT_DIR_LTR);
+  gtk_label_set_text(GTK_LABEL(label), text);
+}
+
 /* Draws what came since the last time. */
 static void draw_new_text(HearthMessageView *self) {
   HearthDocument *document = hearth_message_item_get_document(self->item);
@@ -50,7 +61,7 @@ static void draw_new_text(HearthMessageView *self) {
     g_autofree char *text = g_strndup(block.text, block.bytes);
     GtkWidget *label = i < self->labels->len ? g_ptr_array_index(self->labels, i) : add_label(self, block.is_continued);
 
-    gtk_label_set_text(GTK_LABEL(label), text);
+    set_text(label, text);
     if (block.sealed)
       self->n_sealed = i + 1;
   }

@@ -5,13 +5,22 @@
 #extension GL_EXT_scalar_block_layout : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Words4 { uvec4 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Pairs2 { u64vec2 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Pairs { uint64_t v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer Words { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer WordsOut { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Floats { float v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Floats4 { vec4 v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Addresses { uvec2 v[]; };
+
+// Sixteen bytes as two halves: a device that loads value by value needs half as many loads, others merge them again.
+uvec4 load16(Words4 from, uint i) {
+  u64vec2 q = Pairs2(from).v[i];
+  return uvec4(unpack32(q.x), unpack32(q.y));
+}
 
 // The step's parameters, written by the host before each submit. Indices into Words.v; the same numbers stand in
 // vulkan/program.h.

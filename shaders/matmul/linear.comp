@@ -16,7 +16,7 @@ layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second
 layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
 layout(constant_id = 5) const uint PARTS = 1u;
 layout(constant_id = 6) const bool SWIGLU = false;
-// How x is read. 0: every invocation loads all of it (hardware answers equal addresses at once). Else the subgroup's size, at most
+// How x is read. 0: every invocation loads all of it (hardware answers equal addresses at once). Else the subgroup's size, 8, 16 or
 // 32: each invocation loads its share and the subgroup hands the values around, which is what a processor's vectors do well.
 layout(constant_id = 7) const uint BROADCAST = 0u;
 layout(local_size_x = 32, local_size_y_id = 1) in;
@@ -44,20 +44,28 @@ uint x_base[COLUMNS];          // in vectors of 4
 float shares[COLUMNS * SHARES]; // this invocation's part of 32 values of x
 uint x_at;                     // where those 32 values begin
 
-// Prepares the values x_at .. x_at + 31 of each column.
+// Prepares the values x_at .. x_at + 31 of each column. Behind the end of x stand values that meet weights of zero.
 void load_x(uint k) {
   x_at = k;
   if (BROADCAST != 0u) {
-    [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-      [[unroll]] for (uint i = 0u; i < SHARES; i++) {
-        uint at = min(k + i * BROADCAST + gl_SubgroupInvocationID, push.n_in - 1u);
-        shares[c * SHARES + i] = Floats(push.x).v[x_base[c] * 4u + at];
+    const uint mine = min(k + gl_SubgroupInvocationID * SHARES, push.n_in - SHARES);
+    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+      const uint at = x_base[c] * 4u + mine;
+      if (SHARES == 1u) {
+        shares[c] = Floats(push.x).v[at];
+      } else {
+        [[unroll]] for (uint i = 0u; i < SHARES / 2u; i++) {
+          vec2 two = uintBitsToFloat(unpack32(Pairs(push.x).v[at / 2u + i]));
+          shares[c * SHARES + 2u * i] = two.x;
+          shares[c * SHARES + 2u * i + 1u] = two.y;
+        }
       }
+    }
   }
 }
 
 float share(uint c, uint j) {
-  return subgroupBroadcast(shares[c * SHARES + j / max(BROADCAST, 1u)], j % max(BROADCAST, 1u));
+  return subgroupBroadcast(shares[c * SHARES + j % SHARES], j / SHARES);
 }
 
 // Adds the products of w and the values j .. j + 3 of the prepared 32.
@@ -83,13 +91,13 @@ void run(uint format, Words4 w, uint tile, uint r, uint split) {
       load_x(k);
       [[unroll]] for (uint i = 0u; i < 8u; i++)
         if (k + i * 4u < push.n_in)
-          add4(uintBitsToFloat(w.v[base + i * 32u + r]), i * 4u);
+          add4(uintBitsToFloat(load16(w, base + i * 32u + r)), i * 4u);
     } else if (format == FORMAT_F16 || format == FORMAT_BF16) {
       load_x(k);
       [[unroll]] for (uint i = 0u; i < 4u; i++) {
         if (k + i * 8u >= push.n_in)
           break;
-        uvec4 q = w.v[base + i * 32u + r];
+        uvec4 q = load16(w, base + i * 32u + r);
         vec4 a, b;
         if (format == FORMAT_F16) {
           a = vec4(unpackHalf2x16(q.x), unpackHalf2x16(q.y));
@@ -106,14 +114,14 @@ void run(uint format, Words4 w, uint tile, uint r, uint split) {
       load_x(k);
       float d = plane_half(w, base + 64u, r);
       [[unroll]] for (uint half_ = 0u; half_ < 2u; half_++) {
-        uvec4 q = w.v[base + half_ * 32u + r];
+        uvec4 q = load16(w, base + half_ * 32u + r);
         [[unroll]] for (uint i = 0u; i < 4u; i++)
           add4(d * unpack_bytes(q[i]), half_ * 16u + i * 4u);
       }
     } else if (format == FORMAT_Q4_0) {
       load_x(k);
       float d = plane_half(w, base + 32u, r);
-      uvec4 q = w.v[base + r];
+      uvec4 q = load16(w, base + r);
       [[unroll]] for (uint i = 0u; i < 4u; i++) {
         vec4 a, b;
         unpack_nibbles(q[i], a, b);
@@ -121,12 +129,12 @@ void run(uint format, Words4 w, uint tile, uint r, uint split) {
         add4(fma(b, vec4(d), vec4(-8.0 * d)), i * 8u + 4u);
       }
     } else if (format == FORMAT_Q4_K) {
-      uvec4 header = w.v[base + r];
+      uvec4 header = load16(w, base + r);
       for (uint j = 0u; j < 8u; j++) {
         load_x(k + j * 32u);
         float scale, minimum;
         q4k_scale(header, j, scale, minimum);
-        uvec4 q = w.v[base + 32u + j * 32u + r];
+        uvec4 q = load16(w, base + 32u + j * 32u + r);
         [[unroll]] for (uint i = 0u; i < 4u; i++) {
           vec4 a, b;
           unpack_nibbles(q[i], a, b);
@@ -136,11 +144,11 @@ void run(uint format, Words4 w, uint tile, uint r, uint split) {
       }
     } else {
       float d = plane_half(w, base + 416u, r);
-      uvec4 scales = w.v[base + 384u + r];
+      uvec4 scales = load16(w, base + 384u + r);
       for (uint j = 0u; j < 8u; j++) {
         load_x(k + j * 32u);
-        uvec4 q = w.v[base + j * 32u + r];
-        uvec4 pairs = w.v[base + 256u + (j >> 1) * 32u + r];
+        uvec4 q = load16(w, base + j * 32u + r);
+        uvec4 pairs = load16(w, base + 256u + (j >> 1) * 32u + r);
         uvec2 high = (j & 1u) == 0u ? pairs.xy : pairs.zw;
         uint word = scales[j >> 1] >> (16u * (j & 1u));
         float d0 = d * float(int(word << 24) >> 24), d1 = d * float(int(word << 16) >> 24);

@@ -11,6 +11,8 @@
 
 #define MAX_DEVICES 16u
 
+void (*em_vk_hook)(em_vk_functions *functions);
+
 static const char *result_word(VkResult result) {
   switch (result) {
   case VK_ERROR_OUT_OF_HOST_MEMORY:
@@ -101,6 +103,8 @@ static em_status open_instance(em_vk *vk, em_error *error) {
     return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is too old (no vk" #name ")");
   EM_VK_INSTANCE_FUNCTIONS(X)
 #undef X
+  if (em_vk_hook)
+    em_vk_hook(&vk->fn);
   return EM_OK;
 }
 
@@ -212,6 +216,8 @@ static em_status check_features(em_vk *vk, em_error *error) {
     return em_fail(error, EM_ERR_UNSUPPORTED, "%s speaks Vulkan %u.%u; 1.2 is needed", vk->properties.deviceName,
                    VK_API_VERSION_MAJOR(vk->properties.apiVersion), VK_API_VERSION_MINOR(vk->properties.apiVersion));
   vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &features);
+  if (!features.features.shaderInt64)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the driver of %s lacks 64-bit integers", vk->properties.deviceName);
   if (!twelve.bufferDeviceAddress || !twelve.timelineSemaphore || !twelve.scalarBlockLayout)
     return em_fail(error, EM_ERR_UNSUPPORTED, "the driver of %s lacks %s", vk->properties.deviceName,
                    !twelve.bufferDeviceAddress ? "buffer device addresses"
@@ -259,7 +265,8 @@ static void read_limits(em_vk *vk) {
     vk->max_allocation_bytes = three.maxMemoryAllocationSize;
   /* A processor runs one row's sum fastest in one go; a GPU hides its memory's latency with more invocations. */
   vk->split = vk->software ? 1 : 8;
-  vk->broadcast = vk->software && vk->subgroup_size <= 32 && 32 % vk->subgroup_size == 0 ? vk->subgroup_size : 0;
+  bool can_share = vk->subgroup_size == 8 || vk->subgroup_size == 16 || vk->subgroup_size == 32;
+  vk->broadcast = vk->software && can_share ? vk->subgroup_size : 0;
 }
 
 em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
@@ -284,6 +291,7 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   VkDeviceCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
       .pNext = &twelve,
+      .pEnabledFeatures = &(VkPhysicalDeviceFeatures){.shaderInt64 = VK_TRUE},
       .queueCreateInfoCount = 1,
       .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                                       .queueFamilyIndex = vk->queue_family,
@@ -305,6 +313,8 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
 #define X(name) vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);
   EM_VK_DEBUG_FUNCTIONS(X)
 #undef X
+  if (em_vk_hook)
+    em_vk_hook(&vk->fn);
   vk->fn.GetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
   VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                   .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,

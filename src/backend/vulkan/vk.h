@@ -103,6 +103,10 @@ typedef struct em_vk {
   struct em_vk_buffer *staging; /* made when first needed */
 } em_vk;
 
+/* Called when a device's functions have been loaded, the instance's and then the device's: tests put failing or lying ones in
+ * their place. NULL outside tests. */
+extern void (*em_vk_hook)(em_vk_functions *functions);
+
 /* Turns a result that is not VK_SUCCESS into a status with a sentence naming `what`, and latches vk->failed when the device
  * cannot be trusted any more (lost, timed out, unknown). */
 em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *error);

@@ -112,6 +112,17 @@ static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
 
 /* --- For people ----------------------------------------------------------------------------------------------------- */
 
+/* Text of the file as JSON without its quotes, padded to `columns`, so that nothing in it reaches the terminal's controls. */
+static void print_plain(em_buffer *out, const char *text, size_t bytes, int columns) {
+  em_buffer quoted = {0};
+
+  em_json_write_string(&quoted, text, bytes);
+  if (quoted.bytes > 2)
+    em_buffer_appendf(out, "%-*.*s", columns, (int)(quoted.bytes - 2), quoted.data + 1);
+  out->failed = out->failed || quoted.failed;
+  em_buffer_clear(&quoted);
+}
+
 static void print_report(const report *r, em_buffer *out) {
   char a[32], b[32], c[32], d[32];
 
@@ -121,7 +132,9 @@ static void print_report(const report *r, em_buffer *out) {
   }
   const em_model_facts *facts = em_model_get_facts(r->model);
 
-  em_buffer_appendf(out, "architecture  %s%s%s\n", facts->architecture, facts->name[0] ? ", " : "", facts->name);
+  em_buffer_appendf(out, "architecture  %s%s", facts->architecture, facts->name[0] ? ", " : "");
+  print_plain(out, facts->name, strlen(facts->name), 0);
+  em_buffer_append_text(out, "\n");
   em_buffer_appendf(out, "size          %.4g billion parameters, %u layers, %u wide, vocabulary %u, trained on %u tokens\n",
                     (double)facts->n_parameters / 1e9, facts->n_layers, facts->n_embd, facts->n_vocab,
                     facts->train_context_tokens);
@@ -143,22 +156,20 @@ static void print_metadata(const em_gguf *gguf, em_buffer *out) {
   em_buffer_append_text(out, "\nmetadata\n");
   for (size_t i = 0; i < em_gguf_n_keys(gguf); i++) {
     em_gguf_entry entry = em_gguf_key_at(gguf, i);
-    em_buffer key = {0};
     size_t bytes;
 
-    /* As JSON, so that nothing in a name can reach the terminal's controls. */
-    em_json_write_string(&key, entry.key.text, entry.key.bytes);
     em_gguf_write_value_json(gguf, i, ITEMS_IN_TEXT, &value);
     bytes = value.bytes;
     if (bytes > TEXT_COLUMNS)
       for (bytes = TEXT_COLUMNS; bytes > 0 && (value.data[bytes] & 0xc0) == 0x80;)
         bytes--;
-    em_buffer_appendf(out, "  %.*s = ", key.bytes > 2 ? (int)(key.bytes - 2) : 0, key.data ? key.data + 1 : "");
+    em_buffer_append_text(out, "  ");
+    print_plain(out, entry.key.text, entry.key.bytes, 0);
+    em_buffer_append_text(out, " = ");
     em_buffer_append(out, value.data ? value.data : "", bytes);
     em_buffer_append_text(out, bytes < value.bytes ? "...\n" : "\n");
-    out->failed = out->failed || value.failed || key.failed;
+    out->failed = out->failed || value.failed;
     em_buffer_clear(&value);
-    em_buffer_clear(&key);
   }
 }
 
@@ -168,16 +179,13 @@ static void print_tensors(const em_gguf *gguf, em_buffer *out) {
   em_buffer_append_text(out, "\ntensors\n");
   for (size_t i = 0; i < em_gguf_n_tensors(gguf); i++) {
     const em_gguf_tensor *tensor = em_gguf_tensor_at(gguf, i);
-    em_buffer name = {0};
 
-    em_json_write_string(&name, tensor->name.text, tensor->name.bytes);
-    em_buffer_appendf(out, "  %-40.*s %-7s ", name.bytes > 2 ? (int)(name.bytes - 2) : 0, name.data ? name.data + 1 : "",
-                      em_type_get(tensor->type)->name);
+    em_buffer_append_text(out, "  ");
+    print_plain(out, tensor->name.text, tensor->name.bytes, 40);
+    em_buffer_appendf(out, " %-7s ", em_type_get(tensor->type)->name);
     for (uint32_t d = 0; d < tensor->n_dims; d++)
       em_buffer_appendf(out, d == 0 ? "%" PRIu64 : " x %" PRIu64, tensor->dims[d]);
     em_buffer_appendf(out, "  (%s)\n", hearth_cli_format_bytes(tensor->bytes, size));
-    out->failed = out->failed || name.failed;
-    em_buffer_clear(&name);
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include "hearth-engine-dbus.h"
 
-#define MAX_CONVERSATION_BYTES (16u << 20) /* the engine takes no more; a message D-Bus cannot hold costs the connection */
+#define MAX_CONVERSATION_BYTES (4u << 20) /* the engine takes no more; a message D-Bus cannot hold costs the connection */
 
 struct _HearthEngineClient {
   GObject parent_instance;
@@ -70,6 +70,7 @@ void hearth_model_facts_free(HearthModelFacts *facts) {
 
 static HearthModelFacts *facts_from_variant(GVariant *dictionary) {
   HearthModelFacts *facts = g_new0(HearthModelFacts, 1);
+  char **texts[] = {&facts->architecture, &facts->device, &facts->template_problem};
   guint64 load_ns = 0;
 
   g_variant_lookup(dictionary, "architecture", "s", &facts->architecture);
@@ -87,6 +88,10 @@ static HearthModelFacts *facts_from_variant(GVariant *dictionary) {
   g_variant_lookup(dictionary, "load-ns", "t", &load_ns);
   g_variant_lookup(dictionary, "has-template", "b", &facts->has_template);
   facts->load_us = (gint64)(load_ns / 1000);
+  for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+    if (!*texts[i])
+      *texts[i] = g_strdup("");
+  }
   return facts;
 }
 
@@ -101,12 +106,15 @@ static void load_free(gpointer data) {
   g_free(load);
 }
 
-/* Takes the queue's reference. One of facts and error (copied) is given. */
+/* Takes the queue's reference, and facts. One of facts and error (copied) is given. A load that has ended stays as it is. */
 static void end_load(HearthEngineClient *self, GTask *task, HearthModelFacts *facts, const GError *error) {
   g_autoptr(HearthEngineClient) kept = g_object_ref(self); /* the task's may be the last reference */
   Load *load = g_task_get_task_data(task);
 
-  g_queue_remove(&self->loads, task);
+  if (!g_queue_remove(&self->loads, task)) {
+    g_clear_pointer(&facts, hearth_model_facts_free);
+    return;
+  }
   if (load->on_cancelled)
     g_source_destroy(load->on_cancelled);
   if (facts)
@@ -125,8 +133,6 @@ static void on_load_reply(GObject *source, GAsyncResult *result, gpointer user_d
   g_autoptr(GError) ours = NULL;
 
   hearth_dbus_engine_call_load_finish(HEARTH_DBUS_ENGINE(source), &dictionary, result, &error);
-  if (!g_queue_find(&self->loads, task))
-    return;
   if (dictionary)
     hearth_engine_process_works(self->process);
   else
@@ -153,6 +159,18 @@ static void cancel_load(HearthEngineClient *self, GTask *task) {
     /* An earlier one was cancelled by the load that came after it. */
     hearth_dbus_engine_call_cancel_load(self->engine, NULL, NULL, NULL);
   }
+}
+
+/* The engine itself cancels the loads it has when it gets another one, or an unload. Callbacks may bring new loads. */
+static void cancel_unsent_loads(HearthEngineClient *self) {
+  g_autoptr(GPtrArray) unsent = g_ptr_array_new_with_free_func(g_object_unref);
+
+  for (GList *link = self->loads.head; link; link = link->next) {
+    if (!((Load *)g_task_get_task_data(link->data))->sent)
+      g_ptr_array_add(unsent, g_object_ref(link->data));
+  }
+  for (guint i = 0; i < unsent->len; i++)
+    cancel_load(self, unsent->pdata[i]);
 }
 
 static gboolean on_cancelled(GCancellable *cancellable, gpointer user_data) {
@@ -186,12 +204,7 @@ void hearth_engine_client_load_async(HearthEngineClient *self, GFile *file, Hear
   load->progress_data = progress_data;
   g_task_set_task_data(task, load, load_free);
 
-  /* The engine itself cancels the loads it has when it gets another one. */
-  for (GList *link = self->loads.head, *next; link; link = next) {
-    next = link->next;
-    if (!((Load *)g_task_get_task_data(link->data))->sent)
-      cancel_load(self, link->data);
-  }
+  cancel_unsent_loads(self);
   g_queue_push_tail(&self->loads, g_object_ref(task));
   if (cancellable) {
     load->on_cancelled = g_cancellable_source_new(cancellable);
@@ -211,6 +224,7 @@ HearthModelFacts *hearth_engine_client_load_finish(HearthEngineClient *self, GAs
 void hearth_engine_client_unload(HearthEngineClient *self) {
   g_return_if_fail(HEARTH_IS_ENGINE_CLIENT(self));
 
+  cancel_unsent_loads(self);
   if (self->engine)
     hearth_dbus_engine_call_unload(self->engine, NULL, NULL, NULL);
 }
@@ -412,7 +426,7 @@ HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char
     n_bytes += strlen(roles[i]) + strlen(texts[i]);
   if (n_bytes > MAX_CONVERSATION_BYTES)
     asking->error = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_CONTEXT,
-                                        "The conversation is longer than any model can read.");
+                                        "The conversation is longer than a model can read.");
   else if (!self->engine)
     asking->error = died_error();
   if (asking->error) {

@@ -96,7 +96,7 @@ typedef struct {
 } HearthGenerateOptions;
 
 /* roles and texts: n_messages strings each, valid UTF-8. The request is sent at once; failing to send ends the answer with an
- * error: DIED while the engine is not up, CONTEXT for more than 16 MiB of text, which no model can read. */
+ * error: DIED while the engine is not up, CONTEXT for more than 4 MiB of text. */
 HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char *const *roles, const char *const *texts,
                                             guint n_messages, const HearthGenerateOptions *options);
 void hearth_answer_stop(HearthAnswer *self);

@@ -14,9 +14,9 @@
 
 #define OBJECT_PATH "/dev/hearth/Engine"
 
-/* No model's context holds as much. */
+/* More than the contexts of models hold. Making tokens of as much takes seconds, in which nothing else is computed. */
 #define MAX_MESSAGES 65536
-#define MAX_CONVERSATION_BYTES (16u << 20)
+#define MAX_CONVERSATION_BYTES (4u << 20)
 
 typedef struct {
   HearthHost *host;
@@ -234,7 +234,7 @@ static HearthHostQuestion *read_messages(GVariant *messages, GError **error) {
   }
   if (n > MAX_MESSAGES || n_bytes > MAX_CONVERSATION_BYTES) {
     g_set_error(error, HEARTH_HOST_ERROR, EM_ERR_CONTEXT,
-                "The conversation is longer than %u messages or %u MiB, which is more than any model can read.", MAX_MESSAGES,
+                "The conversation is longer than %u messages or %u MiB, which is more than a model can read.", MAX_MESSAGES,
                 MAX_CONVERSATION_BYTES >> 20);
     return NULL;
   }
@@ -331,6 +331,8 @@ int hearth_service_run(int fd) {
   g_autoptr(GError) error = NULL;
   Service service = {0};
 
+  /* Where memory runs out, the model is what has to go. Written first: a process without dumps may not write there. */
+  g_file_set_contents_full("/proc/self/oom_score_adj", "500", -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL);
   /* A core file would hold conversations. The limit alone does not keep a dump from a program that the system hands it to. */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
   prctl(PR_SET_DUMPABLE, 0);

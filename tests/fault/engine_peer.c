@@ -309,9 +309,11 @@ static void test_floods(Peer *peer) {
   CHECK_TEXT(g_hash_table_lookup(peer->finished, &next), "length");
 }
 
-static void test_no_core(Peer *peer) {
-  g_autofree char *path = g_strdup_printf("/proc/%s/limits", g_subprocess_get_identifier(peer->process));
-  g_autofree char *limits = NULL;
+/* No core file, and the first to go where memory runs out. */
+static void test_process(Peer *peer) {
+  const char *id = g_subprocess_get_identifier(peer->process);
+  g_autofree char *path = g_strdup_printf("/proc/%s/limits", id), *score_path = g_strdup_printf("/proc/%s/oom_score_adj", id);
+  g_autofree char *limits = NULL, *score = NULL;
   char soft[32] = "", hard[32] = "";
   const char *line;
 
@@ -320,6 +322,8 @@ static void test_no_core(Peer *peer) {
   CHECK(line && sscanf(line, "Max core file size %31s %31s", soft, hard) == 2);
   CHECK_TEXT(soft, "0");
   CHECK_TEXT(hard, "0");
+  CHECK(g_file_get_contents(score_path, &score, NULL, NULL));
+  CHECK_TEXT(score, "500\n");
 }
 
 static void say(Peer *peer, const void *bytes, gsize n) {
@@ -434,7 +438,7 @@ static void test_odd_engine(const char *self) {
   CHECK_INT(code, HEARTH_ENGINE_ERROR_FAILED);
   loading_start(&loading, client, "/good", NULL);
   CHECK(WAIT_FOR(loading.done, 10));
-  CHECK(loading.facts && !loading.facts->architecture && g_str_equal(loading.facts->device, "x") &&
+  CHECK(loading.facts && g_str_equal(loading.facts->architecture, "") && g_str_equal(loading.facts->device, "x") &&
         loading.facts->parameters == 0);
   CHECK_INT(loading.n_progress, 1);
   loading_clear(&loading);
@@ -481,7 +485,7 @@ int main(int argc, char **argv) {
   tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512}, endless);
 
   peer_start(&peer);
-  test_no_core(&peer);
+  test_process(&peer);
   test_loads(&peer);
   test_settings(&peer);
   test_texts(&peer);

@@ -203,6 +203,12 @@ def test_inspect(model, folder):
     less = json.loads(run("inspect", model, "--json", "--context", "512")[0])["memory"]
     check(less["context_tokens"] == 512 and less["kv_bytes"] * 4 == memory["kv_bytes"], "inspect --context")
 
+    # Nothing in a file reaches the terminal's controls.
+    red = os.path.join(folder, "red.gguf")
+    subprocess.run([make_model, red, "name=\x1b[31mred"], check=True)
+    out, _ = run("inspect", red)
+    check("\\u001b[31mred" in out and "\x1b" not in out, "inspect: an escape in a name")
+
     # A family that cannot be run is shown all the same.
     odd = os.path.join(folder, "odd.gguf")
     with open(model, "rb") as source, open(odd, "wb") as target:

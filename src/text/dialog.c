@@ -184,6 +184,20 @@ static em_json token_value(const em_tokenizer *tokenizer, int32_t id) {
   return text_value(piece.text, piece.bytes);
 }
 
+/* Renders with the tools none, as the reference renderer does. A template that was written only for tools goes through
+ * them all the same and fails: it gets an empty list. A refusal of its own is the same both times. */
+static em_status render_context(const em_dialog *dialog, const em_json *context, em_json *tools, int64_t now_unix_s,
+                                em_rendered *out, em_error *error) {
+  em_error first = {0};
+  em_status status = em_template_render(dialog->template_, context, now_unix_s, out, &first);
+  if (status == EM_ERR_FORMAT) {
+    tools->kind = EM_JSON_ARRAY;
+    if (em_template_render(dialog->template_, context, now_unix_s, out, NULL) == EM_OK)
+      return EM_OK;
+  }
+  return status == EM_OK ? EM_OK : em_fail(error, status, "%s", first.text);
+}
+
 static em_status render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
                         em_rendered *out, em_error *error) {
   em_status status = EM_OK;
@@ -212,7 +226,7 @@ static em_status render(const em_dialog *dialog, const em_message *messages, siz
   put_member(&context, &bos, "bos_token");
   put_member(&context, &asks, "add_generation_prompt");
   put_member(&context, &list, "messages");
-  EM_TRY(em_template_render(dialog->template_, &context, now_unix_s, out, error));
+  EM_TRY(render_context(dialog, &context, &tools, now_unix_s, out, error));
 fail:
   free(nodes);
   return status;

@@ -225,6 +225,11 @@ static bool name_argument(em_tpl_run *run, em_tpl_value value, char name[32]) {
   return true;
 }
 
+/* The filters that follow take whatever is false, none above all, for something without items. */
+static bool items_or_none(em_tpl_run *run, em_tpl_value self, em_tpl_list **out) {
+  return em_tpl_items(run, em_tpl_truth(self) ? self : em_tpl_undefined(NULL), out);
+}
+
 /* The items whose member (of any: the item itself) passes the test that stands at `place`, or is true where none is named. */
 static bool choose(em_tpl_run *run, em_tpl_value self, const em_tpl_args *args, bool by_member, bool wanted,
                    em_tpl_value *out) {
@@ -242,7 +247,7 @@ static bool choose(em_tpl_run *run, em_tpl_value self, const em_tpl_args *args, 
       return em_tpl_fail(run, EM_ERR_UNSUPPORTED, "the test \"%s\" is not known", name);
   }
   em_tpl_args rest = rest_of(args, place + 1);
-  if (!em_tpl_items(run, self, &items) || !em_tpl_list_new(run, EM_TPL_LIST, 0, out))
+  if (!items_or_none(run, self, &items) || !em_tpl_list_new(run, EM_TPL_LIST, 0, out))
     return false;
   for (size_t i = 0; i < items->n; i++) {
     em_tpl_value item;
@@ -286,7 +291,7 @@ static bool filter_map(em_tpl_run *run, em_tpl_value self, const em_tpl_args *ar
       return em_tpl_fail(run, EM_ERR_UNSUPPORTED, "the filter \"%s\" is not known", name);
   }
   em_tpl_args rest = rest_of(args, 1);
-  if (!em_tpl_items(run, self, &items) || !em_tpl_list_new(run, EM_TPL_LIST, items->n, out))
+  if (!items_or_none(run, self, &items) || !em_tpl_list_new(run, EM_TPL_LIST, items->n, out))
     return false;
   /* A filter may be map again: this is the one way in which filters nest. */
   if (!em_tpl_enter(run))

@@ -14,7 +14,7 @@ typedef struct em_template em_template;
 #define EM_TEMPLATE_MAX_BYTES (256u << 10)
 #define EM_TEMPLATE_MAX_DEPTH 128u       /* nesting of blocks, expressions, calls */
 #define EM_TEMPLATE_FUEL 5000000u        /* one per evaluation step, loop turn and byte copied */
-#define EM_TEMPLATE_MAX_MS 50u           /* wall time of one render */
+#define EM_TEMPLATE_MAX_MS 50u           /* processor time of one render: a busy computer must not fail a good template */
 /* Output is at most 4 * (bytes of template and context) + 1 MiB. */
 
 /* Errors: EM_ERR_FORMAT with the byte offset and the line, EM_ERR_LIMIT, EM_ERR_UNSUPPORTED (a tag or filter by name),
@@ -36,8 +36,8 @@ typedef struct em_rendered {
 } em_rendered;
 void em_rendered_clear(em_rendered *rendered);
 
-/* Renders with `context` (a JSON object: messages, tools, add_generation_prompt, bos_token, eos_token, ...). now_unix_s is what
- * strftime_now reads, as UTC. Errors: EM_ERR_FORMAT (an evaluation error, or raise_exception: its text), EM_ERR_LIMIT,
+/* Renders with `context` (a JSON object: messages, tools, add_generation_prompt, bos_token, eos_token, ...). bos_token, eos_token
+ * and the known names of roles count as the template's own text. now_unix_s is what strftime_now reads, as UTC. Errors: EM_ERR_FORMAT (an evaluation error, or raise_exception: its text), EM_ERR_LIMIT,
  * EM_ERR_NO_MEMORY. Thread-safe: a template is immutable. */
 em_status em_template_render(const em_template *template_, const em_json *context, int64_t now_unix_s, em_rendered *out,
                              em_error *error) EM_MUST_USE;

@@ -40,14 +40,34 @@ static GtkWidget *add_label(HearthMessageView *self, gboolean is_continued) {
   return label;
 }
 
+/* The direction of the first letter that has one. */
+static GtkTextDirection find_direction(const char *text) {
+  for (const char *p = text; *p; p = g_utf8_next_char(p)) {
+    gunichar c = g_utf8_get_char(p);
+
+    if (!g_unichar_isalpha(c))
+      continue;
+    switch (g_unichar_get_script(c)) {
+    case G_UNICODE_SCRIPT_ARABIC:
+    case G_UNICODE_SCRIPT_HEBREW:
+    case G_UNICODE_SCRIPT_MANDAIC:
+    case G_UNICODE_SCRIPT_NKO:
+    case G_UNICODE_SCRIPT_SAMARITAN:
+    case G_UNICODE_SCRIPT_SYRIAC:
+    case G_UNICODE_SCRIPT_THAANA:
+    case G_UNICODE_SCRIPT_ADLAM:
+    case G_UNICODE_SCRIPT_HANIFI_ROHINGYA:
+      return GTK_TEXT_DIR_RTL;
+    default:
+      return GTK_TEXT_DIR_LTR;
+    }
+  }
+  return GTK_TEXT_DIR_NONE;
+}
+
 /* A paragraph begins where its own script begins, whatever the direction of the window. */
 static void set_text(GtkWidget *label, const char *text) {
-  PangoDirection direction = pango_find_base_dir(text, -1);
-
-  if (direction == PANGO_DIRECTION_RTL)
-    gtk_widget_set_direction(label, GTK_TEXT_DIR_RTL);
-  else if (direction == PANGO_DIRECTION_LTR)
-    gtk_widget_set_direction(label, GTK_TEXT_DIR_LTR);
+  gtk_widget_set_direction(label, find_direction(text));
   gtk_label_set_text(GTK_LABEL(label), text);
 }
 

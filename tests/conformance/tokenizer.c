@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Every vocabulary of the shared folder that has test vectors: the ids must be equal, all of them. Vocabularies come as GGUF, as
- * encoder.json with vocab.bpe, or as a tiktoken file of base64 pieces with ranks. */
+/* Every vocabulary of the shared folder that has test vectors: the ids must be equal, all of them. Vocabularies come as
+ * GGUF, as encoder.json with vocab.bpe, or as a tiktoken file of base64 pieces with ranks. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -83,7 +83,7 @@ done:
   free(expected);
 }
 
-/* --- Vocabularies that are not GGUF -------------------------------------------------------------------------------------- */
+/* --- Vocabularies that are not GGUF ----------------------------------------------------------------------------- */
 
 typedef struct vocabulary {
   em_piece *pieces;
@@ -166,7 +166,8 @@ static int base64_digit(char c) {
   return at ? (int)(at - digits) : -1;
 }
 
-/* The piece of a line, each byte spelled by its byte-level character: printable Latin-1 as itself, others from U+0100 on. */
+/* The piece of a line, each byte spelled by its byte-level character: printable Latin-1 as itself, others from U+0100
+ * on. */
 static em_piece spell_base64(const char *line, size_t length) {
   char spelled[2048];
   size_t n = 0;
@@ -187,7 +188,8 @@ static em_piece spell_base64(const char *line, size_t length) {
   return copy_piece(spelled, n);
 }
 
-/* The merge that makes a piece: merging its characters by rank as long as that gives pieces of lower rank leaves two parts. */
+/* The merge that makes a piece: merging its characters by rank as long as that gives pieces of lower rank leaves two
+ * parts. */
 static void add_tiktoken_merge(vocabulary *v, const em_tokenizer *finder, size_t id) {
   em_piece piece = v->pieces[id];
   size_t ends[1024], n = 0;
@@ -248,12 +250,13 @@ static bool read_tiktoken(const char *path, vocabulary *v) {
   return true;
 }
 
-/* --- The runs ------------------------------------------------------------------------------------------------------------ */
+/* --- The runs --------------------------------------------------------------------------------------------------- */
 
 /* Real vocabularies give back what they were given, whatever it is. */
 static void check_round_trip(const char *name, const em_tokenizer *tokenizer) {
-  static const char text[] = "Hello, \xD0\xBC\xD0\xB8\xD1\x80!\r\n\t  \xF0\x9F\xA6\x99 don't \xE4\xBD\xA0\xE5\xA5\xBD 12345 "
-                             "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87 <|x|>\n\n";
+  static const char text[] =
+      "Hello, \xD0\xBC\xD0\xB8\xD1\x80!\r\n\t  \xF0\x9F\xA6\x99 don't \xE4\xBD\xA0\xE5\xA5\xBD 12345 "
+      "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87 <|x|>\n\n";
   em_tokens ids = {0};
   em_buffer back = {0};
   CHECK(em_tokenize(tokenizer, text, strlen(text), EM_TOKENIZE_PLAIN, &ids, NULL) == EM_OK);

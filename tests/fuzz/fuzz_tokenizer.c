@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Any bytes as a small vocabulary and a text. What is made of them must keep the tokenizer's promises: ids inside the vocabulary,
- * text that is UTF-8, the same text however it is streamed, and, for byte-level vocabularies, the very bytes that went in.
+/* Any bytes as a small vocabulary and a text. What is made of them must keep the tokenizer's promises: ids inside the
+ * vocabulary, text that is UTF-8, the same text however it is streamed, and, for byte-level vocabularies, the very
+ * bytes that went in.
  *
- * The bytes are: kind, pre-tokenizer, flags, number of pieces, the pieces (length, type, score, text), number of merges, the
- * merges (the numbers of two pieces), and the text. What is missing at the end counts as zeros. */
+ * The bytes are: kind, pre-tokenizer, flags, number of pieces, the pieces (length, type, score, text), number of
+ * merges, the merges (the numbers of two pieces), and the text. What is missing at the end counts as zeros. */
 #include "base/utf8.h"
 #include "fuzz.h"
 #include "text/tokenizer/tokenizer.h"
@@ -50,11 +51,20 @@ static void check_text(const em_tokenizer *tokenizer, const em_tokens *ids, bool
   em_buffer_clear(&streamed);
 }
 
+/* The middle of the text may hold special tokens. */
+static em_status tokenize_trusted(const em_tokenizer *tokenizer, const char *text, size_t bytes, em_tokens *ids) {
+  struct em_trust_range ranges[] = {{bytes / 4, bytes / 4}, {bytes / 2, bytes / 8}};
+  int32_t guarded[] = {257, 259};
+  em_trust trust = {.ranges = ranges, .n_ranges = 2, .guarded = guarded, .n_guarded = 2};
+  return em_tokenize_trusted(tokenizer, text, bytes, &trust, EM_TOKENIZE_PLAIN, ids, NULL);
+}
+
 static void check_tokens(const em_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, int32_t unknown,
-                         bool round_trip) {
+                         bool round_trip, bool trusted) {
   em_tokens ids = {0};
   em_buffer back = {0};
-  REQUIRE(em_tokenize(tokenizer, text, bytes, flags, &ids, NULL) == EM_OK);
+  REQUIRE((trusted ? tokenize_trusted(tokenizer, text, bytes, &ids)
+                   : em_tokenize(tokenizer, text, bytes, flags, &ids, NULL)) == EM_OK);
   for (size_t i = 0; i < ids.n; i++) {
     REQUIRE(ids.ids[i] >= 0 && (size_t)ids.ids[i] < em_tokenizer_n_tokens(tokenizer));
     REQUIRE(em_token_bytes(tokenizer, ids.ids[i], true, &back));
@@ -62,8 +72,9 @@ static void check_tokens(const em_tokenizer *tokenizer, const char *text, size_t
   }
   if (round_trip && !(flags & EM_TOKENIZE_ADD_BOS_EOS))
     REQUIRE(back.bytes == bytes && (bytes == 0 || memcmp(back.data, text, bytes) == 0));
-  /* Ordinary text never becomes a control token, whatever the vocabulary, unless the file calls one its unknown token. */
-  if (!(flags & (EM_TOKENIZE_SPECIAL | EM_TOKENIZE_ADD_BOS_EOS)))
+  /* Ordinary text never becomes a control token, whatever the vocabulary, unless the file calls one its unknown token.
+   */
+  if (!trusted && !(flags & (EM_TOKENIZE_SPECIAL | EM_TOKENIZE_ADD_BOS_EOS)))
     for (size_t i = 0; i < ids.n; i++)
       REQUIRE(em_tokenizer_type(tokenizer, ids.ids[i]) != EM_TOKEN_CONTROL || ids.ids[i] == unknown);
   check_text(tokenizer, &ids, false);
@@ -74,18 +85,28 @@ static void check_tokens(const em_tokenizer *tokenizer, const char *text, size_t
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   static const char *const models[] = {"llama", "gpt2", "gemma4", "bert"};
-  static const char *const pres[] = {"default", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "kimi-k2", "deepseek-v3",
-                                     "deepseek-llm", "deepseek-coder", "gpt-2", "starcoder", "falcon", "seed-coder", "viking",
-                                     "no such"};
+  static const char *const pres[] = {"default", "llama-bpe",   "qwen2",        "qwen35",         "gpt-4o", "tekken",
+                                     "kimi-k2", "deepseek-v3", "deepseek-llm", "deepseek-coder", "gpt-2",  "starcoder",
+                                     "falcon",  "seed-coder",  "viking",       "no such"};
   static char spelled[256][8], numbered[256][8], merge_texts[MAX_MERGES][MAX_MERGE_BYTES];
   static em_piece pieces[MAX_PIECES], merges[MAX_MERGES];
   static int32_t types[MAX_PIECES];
   static float scores[MAX_PIECES];
   input in = {data, bytes};
   unsigned kind = take(&in), pre = take(&in), flags = take(&in);
-  em_tokenizer_params params = {.model = models[kind % 4], .pre = pres[pre % 16], .pieces = pieces, .types = types,
-                                .scores = scores, .merges = merges, .bos = EM_NO_TOKEN, .eos = EM_NO_TOKEN,
-                                .unk = EM_NO_TOKEN, .eot = EM_NO_TOKEN, .eom = EM_NO_TOKEN, .add_bos = -1, .add_eos = -1,
+  em_tokenizer_params params = {.model = models[kind % 4],
+                                .pre = pres[pre % 16],
+                                .pieces = pieces,
+                                .types = types,
+                                .scores = scores,
+                                .merges = merges,
+                                .bos = EM_NO_TOKEN,
+                                .eos = EM_NO_TOKEN,
+                                .unk = EM_NO_TOKEN,
+                                .eot = EM_NO_TOKEN,
+                                .eom = EM_NO_TOKEN,
+                                .add_bos = -1,
+                                .add_eos = -1,
                                 .add_space_prefix = (int)(flags >> 6) - 1};
   /* Half of all vocabularies have every byte, first of all, so that nothing can stand in its way. */
   bool has_bytes = kind & 4;
@@ -137,8 +158,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   /* The text in a block of its own size, so that a sanitizer sees a read past its end. */
   char *text = malloc(in.bytes ? in.bytes : 1);
   memcpy(text, in.data, in.bytes);
-  check_tokens(tokenizer, text, in.bytes, flags & 7, params.unk, has_bytes && byte_level);
-  check_tokens(tokenizer, text, in.bytes, EM_TOKENIZE_PLAIN, params.unk, has_bytes && byte_level);
+  bool round_trip = has_bytes && byte_level;
+  check_tokens(tokenizer, text, in.bytes, flags & 7, params.unk, round_trip, false);
+  check_tokens(tokenizer, text, in.bytes, EM_TOKENIZE_PLAIN, params.unk, round_trip, false);
+  check_tokens(tokenizer, text, in.bytes, EM_TOKENIZE_PLAIN, params.unk, round_trip, true);
   free(text);
   em_tokenizer_free(tokenizer);
   return 0;

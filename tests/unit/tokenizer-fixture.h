@@ -111,9 +111,33 @@ static inline uint32_t next_random(uint32_t *state) {
 
 /* A random valid character, often one that pre-tokenizers care about; returns its bytes. */
 static inline size_t random_char(uint32_t *state, char out[4]) {
-  static const char *const likely[] = {" ", " ", "\n", "\r", "\t", "'", "s", "L", "l", "a", "B", "1", "23", "/", "!", "\xC3\xA9",
-                                       "\xCC\x81", "\xE4\xB8\xAD", "\xE3\x81\x82", "\xEA\xB0\x80", "\xF0\x9F\xA6\x99",
-                                       "\xE2\x96\x81", "\xE3\x80\x80", "<", "|", ">", "\xEF\xBF\xBD"};
+  static const char *const likely[] = {" ",
+                                       " ",
+                                       "\n",
+                                       "\r",
+                                       "\t",
+                                       "'",
+                                       "s",
+                                       "L",
+                                       "l",
+                                       "a",
+                                       "B",
+                                       "1",
+                                       "23",
+                                       "/",
+                                       "!",
+                                       "<",
+                                       "|",
+                                       ">",
+                                       "\xC3\xA9",
+                                       "\xCC\x81",
+                                       "\xE4\xB8\xAD",
+                                       "\xE3\x81\x82",
+                                       "\xEA\xB0\x80",
+                                       "\xF0\x9F\xA6\x99",
+                                       "\xE2\x96\x81",
+                                       "\xE3\x80\x80",
+                                       "\xEF\xBF\xBD"};
   if (next_random(state) % 4) {
     const char *text = likely[next_random(state) % (sizeof likely / sizeof likely[0])];
     memcpy(out, text, strlen(text));

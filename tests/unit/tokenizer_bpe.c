@@ -3,7 +3,8 @@
 #include "tokenizer-fixture.h"
 
 static void add_merges(fixture *f) {
-  static const char *const pieces[] = {"he", "ll", "hell", "hello", "\xC4\xA0h", "\xC4\xA0hello", "lo", "ab", "bc", "aa", "aaaa"};
+  static const char *const pieces[] = {"he", "ll", "hell", "hello", "\xC4\xA0h", "\xC4\xA0hello",
+                                       "lo", "ab", "bc",   "aa",    "aaaa"};
   for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
     fixture_add(f, pieces[i], EM_TOKEN_NORMAL, 0);
   static const char *const merges[] = {"h e", "l l", "he ll", "hell o", "b c", "a b", "a a", "aa aa"};
@@ -84,10 +85,12 @@ static void test_user_defined(void) {
 
 /* Whatever valid text goes in comes out again, for every pre-tokenizer. */
 static void test_round_trip(void) {
-  static const char *const pres[] = {"default", "llama-bpe", "dbrx", "smaug-bpe", "glm4", "chatglm-bpe", "qwen2", "deepseek-r1-qwen",
-                                     "qwen35", "gpt-4o", "minimax-m2", "llama4", "tekken", "kimi-k2", "deepseek-v3", "deepseek-llm",
-                                     "deepseek-coder", "gpt-2", "mpt", "olmo", "starcoder", "refact", "command-r", "smollm",
-                                     "falcon", "llama3", "stablelm2", "seed-coder", "bailingmoe", "bloom", "viking"};
+  static const char *const pres[] = {
+      "default",          "llama-bpe",    "dbrx",           "smaug-bpe",  "glm4",   "chatglm-bpe", "qwen2",
+      "deepseek-r1-qwen", "qwen35",       "gpt-4o",         "minimax-m2", "llama4", "tekken",      "kimi-k2",
+      "deepseek-v3",      "deepseek-llm", "deepseek-coder", "gpt-2",      "mpt",    "olmo",        "starcoder",
+      "refact",           "command-r",    "smollm",         "falcon",     "llama3", "stablelm2",   "seed-coder",
+      "bailingmoe",       "bloom",        "viking"};
   uint32_t random = 12345;
   for (size_t i = 0; i < sizeof pres / sizeof pres[0]; i++) {
     static fixture f;

@@ -106,7 +106,8 @@ static void test_every_split(void) {
   em_tokenizer_free(t);
 }
 
-static void check_text(const em_tokenizer *t, const int32_t *ids, size_t n, bool special, bool at_start, const char *expected) {
+static void check_text(const em_tokenizer *t, const int32_t *ids, size_t n, bool special, bool at_start,
+                       const char *expected) {
   em_buffer out = {0};
   em_detok detok;
   em_detok_init(&detok, t, special, at_start);

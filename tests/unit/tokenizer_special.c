@@ -63,13 +63,49 @@ static void test_against_plain_search(void) {
         CHECK(em_tokens_append(&expected, id));
         at += longest ? longest : 1;
       }
-      CHECK_INT(em_tokenize(t, text, sizeof text, special ? EM_TOKENIZE_SPECIAL : EM_TOKENIZE_PLAIN, &ids, NULL), EM_OK);
+      CHECK_INT(em_tokenize(t, text, sizeof text, special ? EM_TOKENIZE_SPECIAL : EM_TOKENIZE_PLAIN, &ids, NULL),
+                EM_OK);
       CHECK(ids.n == expected.n && memcmp(ids.ids, expected.ids, ids.n * sizeof *ids.ids) == 0);
       em_tokens_clear(&ids);
       em_tokens_clear(&expected);
     }
     em_tokenizer_free(t);
   }
+}
+
+/* Special tokens count within trusted ranges, user-defined ones everywhere but where they are guarded. */
+static void check_trusted(const em_tokenizer *t, const char *text, const em_trust *trust, const char *expected) {
+  em_tokens ids = {0};
+  char joined[256] = "";
+  CHECK_INT(em_tokenize_trusted(t, text, strlen(text), trust, EM_TOKENIZE_PLAIN, &ids, NULL), EM_OK);
+  for (size_t i = 0, n = 0; i < ids.n; i++) {
+    em_piece piece = em_tokenizer_piece(t, ids.ids[i]);
+    n += (size_t)snprintf(joined + n, sizeof joined - n, "%s%.*s", i ? "|" : "", (int)piece.bytes, piece.text);
+  }
+  CHECK_TEXT(joined, expected);
+  em_tokens_clear(&ids);
+}
+
+static void test_trusted(void) {
+  static fixture f;
+  fixture_init(&f, "gpt2", "gpt-2");
+  fixture_add_alphabet(&f);
+  fixture_add(&f, "<s>", EM_TOKEN_CONTROL, 0);
+  fixture_add(&f, "<s>x", EM_TOKEN_CONTROL, 0);
+  fixture_add(&f, "uu", EM_TOKEN_USER_DEFINED, 0);
+  int32_t guarded = fixture_add(&f, "uuu", EM_TOKEN_USER_DEFINED, 0);
+  em_tokenizer *t = fixture_make(&f);
+  struct em_trust_range ranges[] = {{0, 3}, {6, 4}};
+  em_trust trust = {.ranges = ranges, .n_ranges = 2};
+  check_trusted(t, "<s><s><s>x", &trust, "<s>|<|s|>|<s>x");
+  check_trusted(t, "<s>x", &trust, "<s>|x"); /* the longer one is not within the range, the shorter one is */
+  check_trusted(t, "a<s>", &trust, "a|<|s|>");
+  check_trusted(t, "uuu", &trust, "uuu");
+  trust.guarded = &guarded;
+  trust.n_guarded = 1;
+  check_trusted(t, "uuu uuu", &trust, "uuu|\xC4\xA0|uu|u");
+  check_trusted(t, "<s>", &(em_trust){0}, "<|s|>");
+  em_tokenizer_free(t);
 }
 
 static bool ends(const em_tokenizer *t, const char *name) {
@@ -115,6 +151,7 @@ static void test_ends(void) {
 int main(void) {
   test_longest_first();
   test_against_plain_search();
+  test_trusted();
   test_ends();
   return check_done();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A mebibyte of any text costs O(n log n): the merger's steps are counted, and every kind has to be done in a time that a
- * quadratic way would pass many times over. */
+/* A mebibyte of any text costs O(n log n): the merger's steps are counted, and every kind has to be done in a time that
+ * a quadratic way would pass many times over. */
 #include "text/tokenizer/merge.h"
 #include "tokenizer-fixture.h"
 
@@ -65,8 +65,8 @@ static void time_text(const char *name, const char *what, const em_tokenizer *t,
   em_tokens_clear(&ids);
 }
 
-/* Runs of a letter up to 1024 are pieces, each made of the two halves; and a thousand special tokens, most of which begin like the
- * text without being in it. */
+/* Runs of a letter up to 1024 are pieces, each made of the two halves; and a thousand special tokens, most of which
+ * begin like the text without being in it. */
 static void make_vocabulary(fixture *f, const char *model, const char *pre) {
   static char runs[11][1025], merges[10][1026], specials[1000][48];
   fixture_init(f, model, pre);

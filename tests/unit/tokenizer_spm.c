@@ -96,8 +96,9 @@ static void test_wordpiece(void) {
   f.params.unk = fixture_add(&f, "[UNK]", EM_TOKEN_CONTROL, 0);
   f.params.bos = fixture_add(&f, "[CLS]", EM_TOKEN_CONTROL, 0);
   f.params.eos = fixture_add(&f, "[SEP]", EM_TOKEN_CONTROL, 0);
-  static const char *const pieces[] = {MARK "run", "ning", "n", MARK "a", "a", MARK "cafe", MARK "!", MARK "\xE4\xB8\xAD", MARK "i",
-                                       MARK "\xE1\x84\x80", "\xE1\x85\xA1"};
+  static const char *const pieces[] = {
+      MARK "run",          "ning",        "n", MARK "a", "a", MARK "cafe", MARK "!", MARK "\xE4\xB8\xAD", MARK "i",
+      MARK "\xE1\x84\x80", "\xE1\x85\xA1"};
   for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
     fixture_add(&f, pieces[i], EM_TOKEN_NORMAL, 0);
   em_tokenizer *t = fixture_make(&f);

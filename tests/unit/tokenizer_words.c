@@ -33,8 +33,11 @@ static void check_cut(const char *name, const char *text, const char *expected) 
 static const char *const texts[] = {
     "Hello  world, I'll DON'T we'VE\n\n  x",
     "abc123456 7\t8",
-    "caf\xC3\xA9 \xC3\x89" "COLE nai\xCC\x88ve \xE0\xA4\x95\xE0\xA4\xBF 3.14!?\n",
-    "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C" "1314\xE5\xA4\xA9\xEF\xBD\x9E \xE3\x81\x82\xE3\x82\xA2 \xEA\xB0\x80",
+    "caf\xC3\xA9 \xC3\x89"
+    "COLE nai\xCC\x88ve \xE0\xA4\x95\xE0\xA4\xBF 3.14!?\n",
+    "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+    "apple\xE5\xB7\xA5\xE4\xBD\x9C"
+    "1314\xE5\xA4\xA9\xEF\xBD\x9E \xE3\x81\x82\xE3\x82\xA2 \xEA\xB0\x80",
     "HTTPServer getURL iPhone/x //\n path",
     "  \t\r\n \n end   ",
     "$5+`a` <b>=~ (x)...[y]",
@@ -49,8 +52,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -60,8 +65,11 @@ static const struct {
      {
          "Hello| | world|,| I'll| DON'T| we'VE|\n\n | x",
          "abc123456| 7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| 3|.|14|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C" "1314\xE5\xA4\xA9\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| 3|.|14|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C"
+         "1314\xE5\xA4\xA9\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone/x| //|\n| path",
          "  \t\r\n \n| end|   ",
          "$5+`a`| <b>=~| (|x|)...|[y]",
@@ -71,8 +79,10 @@ static const struct {
      {
          "Hello| | world|,| I|'|ll| DON|'|T| we|'|VE|\n|\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88|ve| |\xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| |\xE3\x81\x82\xE3\x82\xA2| |\xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88|ve| |\xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| "
+         "|\xE3\x81\x82\xE3\x82\xA2| |\xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| //|\n| path",
          "  \t|\r|\n| |\n| end|   ",
          "$|5|+`|a|` <|b|>=~| (|x|)...[|y|]",
@@ -83,7 +93,8 @@ static const struct {
          "Hello| | world|,| I|'|ll| DON|'|T| we|'|VE|\n|\n| | x",
          "abc|123456| |7|\t|8",
          "caf|\xC3\xA9| \xC3\x89|COLE| nai|\xCC\x88|ve| |\xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|1314|\xE5\xA4\xA9|\xEF\xBD\x9E| |\xE3\x81\x82\xE3\x82\xA2| |\xEA\xB0\x80",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|1314|\xE5\xA4\xA9|\xEF\xBD\x9E| "
+         "|\xE3\x81\x82\xE3\x82\xA2| |\xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| //|\n| path",
          "  \t|\r|\n| |\n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -93,8 +104,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|123|456| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| |\xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| "
+         "|\xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -104,8 +117,10 @@ static const struct {
      {
          "Hello| | world|,| I|'|ll| DON|'|T| we|'|VE|\n\n | x",
          "abc|123|456| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|14|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|14|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| |//|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+|`|a|`| |<|b|>=~| |(|x|)...[|y|]",
@@ -115,8 +130,10 @@ static const struct {
      {
          "Hello| | world|,| I|'|ll| DON|'|T| we|'|VE|\n\n | x",
          "abc|123|456| 7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| 3|.|14|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| 3|.|14|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| |//|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| |<|b|>=~| |(|x|)...[|y|]",
@@ -126,8 +143,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'|T| we|'|VE|\n\n | x",
          "abc|123456| 7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| 3|.|14|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1314|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| 3|.|14|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1314|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| //|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -137,8 +156,10 @@ static const struct {
      {
          "Hello| | world|,| I'll| DON'T| we'VE|\n\n| | x",
          "abc|123|456| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| get|URL| i|Phone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -148,8 +169,10 @@ static const struct {
      {
          "Hello| | world|,| I'll| DON'T| we'VE|\n\n| | x",
          "abc|123|456| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|14|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8|apple|\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| "
+         "\xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| get|URL| i|Phone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -159,8 +182,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|123|456| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|14|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|14|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|131|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -170,8 +195,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -181,8 +208,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -192,8 +221,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/x| //|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -203,8 +234,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'|T| we|'|VE|\n\n | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai|\xCC\x88|ve| \xE0\xA4\x95|\xE0\xA4\xBF| |3|.|1|4|!?|\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone|/|x| //|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -214,8 +247,10 @@ static const struct {
      {
          "Hello| | world|,| I|'ll| DON|'T| we|'VE|\n\n| | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9|\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| get|URL| i|Phone|/x| //\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`|a|`| <|b|>=~| (|x|)...[|y|]",
@@ -225,8 +260,10 @@ static const struct {
      {
          "Hello| | world|,| I'll| DON'T| we'VE|\n\n | x",
          "abc|1|2|3|4|5|6| |7|\t|8",
-         "caf\xC3\xA9| \xC3\x89" "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
-         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8" "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
+         "caf\xC3\xA9| \xC3\x89"
+         "COLE| nai\xCC\x88ve| \xE0\xA4\x95\xE0\xA4\xBF| |3|.|1|4|!?\n",
+         "\xE6\x88\x91\xE6\x83\xB3\xE5\x9C\xA8"
+         "apple\xE5\xB7\xA5\xE4\xBD\x9C|1|3|1|4|\xE5\xA4\xA9\xEF\xBD\x9E| \xE3\x81\x82\xE3\x82\xA2| \xEA\xB0\x80",
          "HTTPServer| getURL| iPhone/x| //|\n| path",
          "  \t\r\n \n| end|   ",
          "$|5|+`a`| <b>=~| (|x|)...|[y]",
@@ -239,9 +276,11 @@ static void test_cuts(void) {
     for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++)
       check_cut(cases[i].name, texts[k], cases[i].cuts[k]);
   static const char *const same[][2] = {
-      {"llama3", "llama-bpe"}, {"dbrx", "llama-bpe"},  {"smaug-bpe", "llama-bpe"}, {"glm4", "llama-bpe"}, {"chatglm-bpe", "llama-bpe"},
-      {"llama4", "gpt-4o"},    {"minimax-m2", "gpt-4o"}, {"deepseek-r1-qwen", "qwen2"}, {"mpt", "gpt-2"},   {"olmo", "gpt-2"},
-      {"refact", "starcoder"}, {"command-r", "starcoder"}, {"smollm", "starcoder"},
+      {"llama3", "llama-bpe"},  {"dbrx", "llama-bpe"},         {"smaug-bpe", "llama-bpe"},
+      {"glm4", "llama-bpe"},    {"chatglm-bpe", "llama-bpe"},  {"llama4", "gpt-4o"},
+      {"minimax-m2", "gpt-4o"}, {"deepseek-r1-qwen", "qwen2"}, {"mpt", "gpt-2"},
+      {"olmo", "gpt-2"},        {"refact", "starcoder"},       {"command-r", "starcoder"},
+      {"smollm", "starcoder"},
   };
   for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
     for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- The byte-level alphabet -------------------------------------------------------------------------------------------- */
+/* --- The byte-level alphabet ------------------------------------------------------------------------------------ */
 
 /* 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF spell themselves; the other 68 bytes are U+0100 and on, in their order. */
 enum { N_SPELLED_LOW = 0x21, N_SPELLED_MIDDLE = 0x22, SPELLED_AD = 0x100 + N_SPELLED_LOW + N_SPELLED_MIDDLE };
@@ -30,10 +30,10 @@ int em_byte_level_byte(uint32_t code_point) {
   return em_byte_level_char((uint8_t)code_point) == code_point ? (int)code_point : -1;
 }
 
-/* --- The merges --------------------------------------------------------------------------------------------------------- */
+/* --- The merges ------------------------------------------------------------------------------------------------- */
 
-/* What byte-level text may become: no user-defined piece, because those are spelled as they are and were taken out of the text
- * before. */
+/* What byte-level text may become: no user-defined piece, because those are spelled as they are and were taken out of
+ * the text before. */
 static int32_t find(const em_bpe *bpe, const em_vocab *vocab, const char *text, size_t bytes) {
   int32_t id = em_vocab_find_ordinary(vocab, text, bytes);
   return id != EM_NO_TOKEN && bpe->byte_level && vocab->types[id] == EM_TOKEN_USER_DEFINED ? EM_NO_TOKEN : id;
@@ -111,7 +111,7 @@ void em_bpe_clear(em_bpe *bpe) {
   *bpe = (em_bpe){0};
 }
 
-/* --- Tokenizing --------------------------------------------------------------------------------------------------------- */
+/* --- Tokenizing ------------------------------------------------------------------------------------------------- */
 
 static uint32_t rank_of_pair(const void *user, const em_symbol *left, const em_symbol *right, int32_t *id) {
   const em_bpe *bpe = user;

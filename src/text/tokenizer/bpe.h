@@ -1,5 +1,5 @@
-/* Byte pair encoding: neighbours merge by the order of the vocabulary's merges. Byte-level ("gpt2": every byte is spelled by one
- * printable character) or on characters ("gemma4": U+2581 for a space, bytes as <0xXX>). */
+/* Byte pair encoding: neighbours merge by the order of the vocabulary's merges. Byte-level ("gpt2": every byte is
+ * spelled by one printable character) or on characters ("gemma4": U+2581 for a space, bytes as <0xXX>). */
 #pragma once
 
 #include "text/tokenizer/merge.h"
@@ -32,7 +32,8 @@ void em_bpe_clear(em_bpe *bpe);
 bool em_bpe_tokenize(const em_bpe *bpe, const em_vocab *vocab, em_merger *merger, const char *text, size_t bytes,
                      em_tokens *out);
 
-/* The character that spells a byte in byte-level pieces: printable Latin-1 stands for itself, the rest for U+0100 on. */
+/* The character that spells a byte in byte-level pieces: printable Latin-1 stands for itself, the others for U+0100 on.
+ */
 uint32_t em_byte_level_char(uint8_t byte);
 
 /* The byte that a character spells, or -1. */

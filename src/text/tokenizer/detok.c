@@ -7,7 +7,8 @@
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
-/* The three ways from a piece to its bytes. None makes it longer, so a piece's bytes fit EM_TOKENIZER_MAX_PIECE_BYTES. */
+/* The three ways from a piece to its bytes. None makes it longer, so a piece's bytes fit EM_TOKENIZER_MAX_PIECE_BYTES.
+ */
 
 static size_t copy_plain(em_piece piece, char *out) {
   memcpy(out, piece.text, piece.bytes);
@@ -138,8 +139,8 @@ bool em_detok_flush(em_detok *detok, em_buffer *out) {
   return settle(detok, true, out);
 }
 
-em_status em_detokenize(const em_tokenizer *tokenizer, const int32_t *tokens, size_t n, bool with_special, em_buffer *out,
-                        em_error *error) {
+em_status em_detokenize(const em_tokenizer *tokenizer, const int32_t *tokens, size_t n, bool with_special,
+                        em_buffer *out, em_error *error) {
   em_detok detok;
   em_detok_init(&detok, tokenizer, with_special, true);
   bool done = true;

@@ -1,5 +1,5 @@
-/* Merging symbols pair by pair, lowest rank first and leftmost among equals, until no pair has a rank: what both SentencePiece and
- * byte pair encoding do. A heap holds the candidates, so n symbols cost O(n log n) looks at a pair.
+/* Merging symbols pair by pair, lowest rank first and leftmost among equals, until no pair has a rank: what both
+ * SentencePiece and byte pair encoding do. A heap holds the candidates, so n symbols cost O(n log n) looks at a pair.
  *
  * An em_merger is the memory for it; it is used again for the next word. It belongs to one call. */
 #pragma once
@@ -37,5 +37,5 @@ bool em_merger_add(em_merger *merger, size_t start, size_t bytes, int32_t id);
 /* Looks up the pair of two neighbours: stores the merged token and returns its rank, or returns EM_NO_RANK. */
 typedef uint32_t (*em_pair_fn)(const void *user, const em_symbol *left, const em_symbol *right, int32_t *id);
 
-/* Merges all there is to merge. Afterwards symbol 0 starts a list (by next) of what is left. False when memory is out. */
+/* Merges all there is to merge. Afterwards symbol 0 starts a list (by next) of what is left. False without memory. */
 bool em_merger_run(em_merger *merger, em_pair_fn pair, const void *user);

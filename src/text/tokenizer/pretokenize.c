@@ -33,7 +33,7 @@ typedef struct em_pretokenizer_pass {
   size_t n;
 } em_pretokenizer_pass;
 
-/* --- The patterns ------------------------------------------------------------------------------------------------------ */
+/* --- The patterns ----------------------------------------------------------------------------------------------- */
 
 #define L EM_CHAR_L
 #define LM (EM_CHAR_L | EM_CHAR_M)
@@ -55,7 +55,8 @@ typedef struct em_pretokenizer_pass {
 /* " ?[^\s...]+[tail]*" */
 #define SIGNS(not_bits, tail_bits) \
   {.kind = RUN, .least = 1, .head = SET(EM_CHAR_BLANK), .body = NOT(EM_CHAR_SPACE | (not_bits)), .tail = SET(tail_bits)}
-#define CASED_WORD(not_bits, with_suffix) {.kind = CASED, .head = NOT(EM_CHAR_NEWLINE | LN), .body = NOT(not_bits), .suffix = with_suffix}
+#define CASED_WORD(not_bits, with_suffix) \
+  {.kind = CASED, .head = NOT(EM_CHAR_NEWLINE | LN), .body = NOT(not_bits), .suffix = with_suffix}
 #define TAIL {.kind = NEWLINES}, {.kind = SPACES_BUT_LAST}, SOME(SET(EM_CHAR_SPACE))
 
 static const pattern gpt2_words[] = {
@@ -87,9 +88,17 @@ static const pattern kimi_words[] = {
     SOME(SET(EM_CHAR_HAN)), CASED_WORD(EM_CHAR_HAN, true), UP_TO_3(SET(EM_CHAR_N)), SIGNS(LN, EM_CHAR_NEWLINE), TAIL,
 };
 static const pattern deepseek_v3_words[] = {
-    {.kind = RUN, .least = 1, .head = SET(EM_CHAR_ASCII_PUNCT), .head_required = true, .body = SET(EM_CHAR_ASCII_LETTER)},
+    {.kind = RUN,
+     .least = 1,
+     .head = SET(EM_CHAR_ASCII_PUNCT),
+     .head_required = true,
+     .body = SET(EM_CHAR_ASCII_LETTER)},
     {.kind = RUN, .least = 1, .head = NOT(EM_CHAR_NEWLINE | L | EM_CHAR_P | EM_CHAR_S), .body = SET(LM)},
-    {.kind = RUN, .least = 1, .head = SET(EM_CHAR_BLANK), .body = SET(EM_CHAR_P | EM_CHAR_S), .tail = SET(EM_CHAR_NEWLINE)},
+    {.kind = RUN,
+     .least = 1,
+     .head = SET(EM_CHAR_BLANK),
+     .body = SET(EM_CHAR_P | EM_CHAR_S),
+     .tail = SET(EM_CHAR_NEWLINE)},
     TAIL,
 };
 static const pattern each_number[] = {ONE(SET(EM_CHAR_N))};
@@ -121,11 +130,12 @@ static const em_pretokenizer_pass kimi[] = {PASS(kimi_words)};
 static const em_pretokenizer_pass deepseek_v3[] = {PASS(numbers_by_3), PASS(chinese_kana), PASS(deepseek_v3_words)};
 static const em_pretokenizer_pass deepseek_llm[] = {PASS(each_newline),  PASS(bicameral),      PASS(half_full_punct),
                                     PASS(spaces_at_end), PASS(chinese_hangul), PASS(numbers)};
-static const em_pretokenizer_pass deepseek_coder[] = {PASS(each_newline), PASS(space_letters), PASS(space_punct), PASS(chinese_hangul),
-                                      PASS(each_number)};
+static const em_pretokenizer_pass deepseek_coder[] = {PASS(each_newline), PASS(space_letters), PASS(space_punct),
+                                                      PASS(chinese_hangul), PASS(each_number)};
 static const em_pretokenizer_pass starcoder[] = {PASS(each_number), PASS(gpt2_words)};
 static const em_pretokenizer_pass falcon[] = {PASS(falcon_punct), PASS(gpt2_words), PASS(three_digits)};
-static const em_pretokenizer_pass unnamed[] = {PASS(default_punct), PASS(gpt2_words), PASS(numbers), PASS(three_digits)};
+static const em_pretokenizer_pass unnamed[] = {PASS(default_punct), PASS(gpt2_words), PASS(numbers),
+                                               PASS(three_digits)};
 static const em_pretokenizer_pass bloom[] = {PASS(bloom_words)};
 static const em_pretokenizer_pass viking[] = {PASS(bloom_words), PASS(each_number)};
 static const em_pretokenizer_pass newlines[] = {PASS(newline_runs)};
@@ -200,7 +210,7 @@ const em_pretokenizer *em_pretokenizer_newlines(void) {
   return &by_newlines;
 }
 
-/* --- Matching -------------------------------------------------------------------------------------------------------- */
+/* --- Matching --------------------------------------------------------------------------------------------------- */
 
 /* All of these look at text[at..end) and give the end of what matched, or `at` for nothing. */
 
@@ -246,7 +256,7 @@ static size_t match_contraction(const char *text, size_t at, size_t end, bool an
   return at;
 }
 
-/* upper* lower+ : a letter without case is in both sets, so the upper run gives back down to its last lower character. */
+/* upper* lower+ : a letter without case is in both sets, so the upper run gives back down to its last lower one. */
 static size_t match_upper_lower(const pattern *p, const char *text, size_t at, size_t end) {
   size_t i = at, last_lower_end = at, taken;
   while (i < end) {

@@ -1,8 +1,9 @@
 /* Cutting text into words before byte pair encoding, as each model family's pre-tokenizer does.
  *
- * Each is a table of passes; a pass is a list of patterns tried in order at every place, as the alternatives of a regular
- * expression are. What a pass matches and what it leaves between matches are pieces of their own, which the next pass cuts
- * further. Every pattern is matched in time linear in what it looks at, without recursion and without memory.
+ * Each is a table of passes; a pass is a list of patterns tried in order at every place, as the alternatives of a
+ * regular expression are. What a pass matches and what it leaves between matches are pieces of their own, which the
+ * next pass cuts further. Every pattern is matched in time linear in what it looks at, without recursion and without
+ * memory.
  */
 #pragma once
 

@@ -39,7 +39,8 @@ static bool is_special(uint8_t type) {
   return type == EM_TOKEN_CONTROL || type == EM_TOKEN_UNKNOWN || type == EM_TOKEN_USER_DEFINED;
 }
 
-/* Where a byte leads from a node: down the trie from it or from the longest suffix of it that goes on with this byte. */
+/* Where a byte leads from a node: down the trie from it or from the longest suffix of it that goes on with this byte.
+ */
 static uint32_t step(const em_specials *specials, uint32_t node, uint8_t byte) {
   uint32_t next;
   while ((next = child_of(specials, node, byte)) == 0 && node != 0)
@@ -47,7 +48,8 @@ static uint32_t step(const em_specials *specials, uint32_t node, uint8_t byte) {
   return next;
 }
 
-/* Fills the fail links level by level, and hands down the longest piece from the suffix where a node ends none itself. */
+/* Fills the fail links level by level, and hands down the longest piece from the suffix where a node ends none itself.
+ */
 static bool link_nodes(em_specials *specials) {
   size_t n = specials->n;
   uint16_t *depth = em_calloc(n, sizeof *depth);
@@ -141,20 +143,26 @@ static bool is_guarded(const em_trust *trust, int32_t id) {
   return low < trust->n_guarded && trust->guarded[low] == id;
 }
 
-/* The token that counts at text[start] where the automaton stands at node. *n_ranges: how many ranges start at or before
- * `start`, or more; it only falls, because the text is read backwards. */
-static int32_t trusted_id(const em_special_node *node, const em_vocab *vocab, const em_trust *trust, size_t start,
-                          size_t *n_ranges) {
-  if (node->any == EM_NO_TOKEN)
+/* The token that counts at text[start] where the automaton stands at node: the longest that lies within a range, else
+ * the longest that counts anywhere. *n_ranges: how many ranges start at or before `start`, or more; it only falls,
+ * because the text is read backwards. */
+static int32_t trusted_id(const em_specials *specials, uint32_t node, const em_vocab *vocab, const em_trust *trust,
+                          size_t start, size_t *n_ranges) {
+  const em_special_node *nodes = specials->nodes;
+  if (nodes[node].any == EM_NO_TOKEN)
     return EM_NO_TOKEN;
   while (*n_ranges > 0 && trust->ranges[*n_ranges - 1].start > start)
     --*n_ranges;
   if (*n_ranges > 0) {
     size_t end = trust->ranges[*n_ranges - 1].start + trust->ranges[*n_ranges - 1].bytes;
-    if (start < end && em_vocab_piece(vocab, node->any).bytes <= end - start)
-      return node->any;
+    for (uint32_t i = node; start < end && nodes[i].any != EM_NO_TOKEN; i = nodes[i].fail)
+      if (em_vocab_piece(vocab, nodes[i].any).bytes <= end - start)
+        return nodes[i].any;
   }
-  return node->defined != EM_NO_TOKEN && is_guarded(trust, node->defined) ? EM_NO_TOKEN : node->defined;
+  for (uint32_t i = node; nodes[i].defined != EM_NO_TOKEN; i = nodes[i].fail)
+    if (!is_guarded(trust, nodes[i].defined))
+      return nodes[i].defined;
+  return EM_NO_TOKEN;
 }
 
 em_status em_specials_find(const em_specials *specials, const em_vocab *vocab, const char *text, size_t bytes,
@@ -170,7 +178,7 @@ em_status em_specials_find(const em_specials *specials, const em_vocab *vocab, c
   uint32_t node = 0;
   for (size_t i = bytes; i-- > 0;) {
     node = step(specials, node, (uint8_t)text[i]);
-    int32_t id = trust          ? trusted_id(&specials->nodes[node], vocab, trust, i, &n_ranges)
+    int32_t id = trust          ? trusted_id(specials, node, vocab, trust, i, &n_ranges)
                  : with_control ? specials->nodes[node].any
                                 : specials->nodes[node].defined;
     if (id == EM_NO_TOKEN)

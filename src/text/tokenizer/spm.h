@@ -1,4 +1,4 @@
-/* SentencePiece-style tokenizing: neighbours merge into the piece with the highest score, leftmost first among equals. */
+/* SentencePiece-style tokenizing: neighbours merge into the piece with the highest score, leftmost first of equals. */
 #pragma once
 
 #include "text/tokenizer/merge.h"

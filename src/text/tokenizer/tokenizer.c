@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- A growing array of ids --------------------------------------------------------------------------------------------- */
+/* --- A growing array of ids ------------------------------------------------------------------------------------- */
 
 bool em_tokens_append(em_tokens *tokens, int32_t id) {
   if (tokens->n == tokens->capacity) {
@@ -27,10 +27,10 @@ void em_tokens_clear(em_tokens *tokens) {
   *tokens = (em_tokens){0};
 }
 
-/* --- The end of an answer ----------------------------------------------------------------------------------------------- */
+/* --- The end of an answer --------------------------------------------------------------------------------------- */
 
-/* Pieces that end an answer by their name. Some of these names are also ordinary text (Qwen's vocabulary has HTML's </s> as a
- * common piece), so they count only where the file marks them as special. */
+/* Pieces that end an answer by their name. Some of these names are also ordinary text (Qwen's vocabulary has HTML's
+ * </s> as a common piece), so they count only where the file marks them as special. */
 static const struct {
   const char *name;
   bool needs_type;
@@ -57,7 +57,8 @@ static void add_end(em_tokenizer *tokenizer, int32_t id) {
 
 static void find_ends(em_tokenizer *tokenizer, const em_tokenizer_params *params) {
   bool has_call = find_name(tokenizer, "<|call|>") != EM_NO_TOKEN || find_name(tokenizer, "<|calls|>") != EM_NO_TOKEN;
-  bool has_final = find_name(tokenizer, "<|return|>") != EM_NO_TOKEN || find_name(tokenizer, "<|flush|>") != EM_NO_TOKEN;
+  bool has_final =
+      find_name(tokenizer, "<|return|>") != EM_NO_TOKEN || find_name(tokenizer, "<|flush|>") != EM_NO_TOKEN;
   bool is_gemma4 = tokenizer->kind == EM_TOKENIZER_CHAR_BPE || find_name(tokenizer, "<|tool_response>") != EM_NO_TOKEN;
   for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
     const char *name = end_names[i].name;
@@ -81,7 +82,7 @@ static void find_ends(em_tokenizer *tokenizer, const em_tokenizer_params *params
   add_end(tokenizer, params->eom);
 }
 
-/* --- Construction ------------------------------------------------------------------------------------------------------- */
+/* --- Construction ----------------------------------------------------------------------------------------------- */
 
 static em_status check_id(const em_tokenizer_params *params, int32_t id, const char *what, em_error *error) {
   if (id == EM_NO_TOKEN || (id >= 0 && (size_t)id < params->n_tokens))
@@ -152,8 +153,8 @@ em_status em_tokenizer_new(const em_tokenizer_params *params, em_tokenizer **out
     break;
   }
   case EM_TOKENIZER_CHAR_BPE:
-    EM_TRY(em_bpe_init(&tokenizer->bpe, &tokenizer->vocab, params, em_pretokenizer_newlines(), tokenizer->unknown, false,
-                       error));
+    EM_TRY(em_bpe_init(&tokenizer->bpe, &tokenizer->vocab, params, em_pretokenizer_newlines(), tokenizer->unknown,
+                       false, error));
     break;
   case EM_TOKENIZER_WORDPIECE:
     add_eos = true;
@@ -183,7 +184,7 @@ void em_tokenizer_free(em_tokenizer *tokenizer) {
   free(tokenizer);
 }
 
-/* --- What is known of it ------------------------------------------------------------------------------------------------ */
+/* --- What is known of it ---------------------------------------------------------------------------------------- */
 
 size_t em_tokenizer_n_tokens(const em_tokenizer *tokenizer) {
   return tokenizer->vocab.n;
@@ -220,7 +221,7 @@ em_piece em_tokenizer_piece(const em_tokenizer *tokenizer, int32_t id) {
   return em_vocab_piece(&tokenizer->vocab, id);
 }
 
-/* --- Text to tokens ----------------------------------------------------------------------------------------------------- */
+/* --- Text to tokens --------------------------------------------------------------------------------------------- */
 
 /* The memory of one call. */
 typedef struct call_memory {
@@ -245,8 +246,8 @@ static bool mark_spaces(em_buffer *marked, const char *text, size_t bytes, bool 
 }
 
 /* A stretch of text without special tokens (bytes >= 1). */
-static bool tokenize_stretch(const em_tokenizer *tokenizer, call_memory *memory, const char *text, size_t bytes, bool prefix,
-                             em_tokens *out) {
+static bool tokenize_stretch(const em_tokenizer *tokenizer, call_memory *memory, const char *text, size_t bytes,
+                             bool prefix, em_tokens *out) {
   switch (tokenizer->kind) {
   case EM_TOKENIZER_SPM:
     return mark_spaces(&memory->marked, text, bytes, prefix) &&

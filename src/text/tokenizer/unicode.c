@@ -17,7 +17,15 @@ uint32_t em_char_at(const char *text, size_t bytes, size_t *taken) {
 }
 
 /* Hangul syllables decompose by arithmetic (Unicode, section 3.12). */
-enum { HANGUL_BASE = 0xAC00, HANGUL_N = 11172, LEAD_BASE = 0x1100, VOWEL_BASE = 0x1161, TAIL_BASE = 0x11A7, N_VOWELS = 21, N_TAILS = 28 };
+enum {
+  HANGUL_BASE = 0xAC00,
+  HANGUL_N = 11172,
+  LEAD_BASE = 0x1100,
+  VOWEL_BASE = 0x1161,
+  TAIL_BASE = 0x11A7,
+  N_VOWELS = 21,
+  N_TAILS = 28
+};
 
 unsigned em_char_fold(uint32_t code_point, uint32_t out[EM_FOLD_MAX]) {
   if (code_point >= HANGUL_BASE && code_point < HANGUL_BASE + HANGUL_N) {

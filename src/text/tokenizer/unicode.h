@@ -63,12 +63,12 @@ static inline uint32_t em_char_flags(uint32_t code_point) {
   return em_unicode_class_flags[em_unicode_class_blocks[(block << EM_UNICODE_CLASS_SHIFT) + within]];
 }
 
-/* The properties of the character at text[0..bytes) (bytes >= 1); *taken is how many bytes it has. A malformed byte counts
- * as one U+FFFD. */
+/* The properties of the character at text[0..bytes) (bytes >= 1); *taken is how many bytes it has. A malformed byte
+ * counts as one U+FFFD. */
 uint32_t em_char_at(const char *text, size_t bytes, size_t *taken);
 
 #define EM_FOLD_MAX 4
 
-/* Lower case without accents, as uncased BERT models read text: lower(), canonical decomposition, nonspacing marks left out.
- * Stores up to EM_FOLD_MAX code points and returns how many: 0 for a mark. */
+/* Lower case without accents, as uncased BERT models read text: lower(), canonical decomposition, nonspacing marks left
+ * out. Stores up to EM_FOLD_MAX code points and returns how many: 0 for a mark. */
 unsigned em_char_fold(uint32_t code_point, uint32_t out[EM_FOLD_MAX]);

@@ -95,7 +95,8 @@ em_status em_vocab_init(em_vocab *vocab, const em_tokenizer_params *params, bool
   if (n == 0)
     return em_fail(error, EM_ERR_FORMAT, "the vocabulary is empty");
   if (n > EM_TOKENIZER_MAX_TOKENS)
-    return em_fail(error, EM_ERR_LIMIT, "the vocabulary has %zu tokens; at most %u are read", n, EM_TOKENIZER_MAX_TOKENS);
+    return em_fail(error, EM_ERR_LIMIT, "the vocabulary has %zu tokens; at most %u are read", n,
+                   EM_TOKENIZER_MAX_TOKENS);
   for (size_t i = 0; i < n; i++) {
     size_t bytes = params->pieces[i].bytes;
     if (bytes > EM_TOKENIZER_MAX_PIECE_BYTES)

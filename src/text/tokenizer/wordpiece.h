@@ -1,5 +1,5 @@
-/* WordPiece ("bert"): text without case and accents, cut at white space, punctuation and ideographs; each word becomes the longest
- * pieces from left to right, or one unknown token. Pieces that start a word have U+2581 before them. */
+/* WordPiece ("bert"): text without case and accents, cut at white space, punctuation and ideographs; each word becomes
+ * the longest pieces from left to right, or one unknown token. Pieces that start a word have U+2581 before them. */
 #pragma once
 
 #include "text/tokenizer/vocab.h"

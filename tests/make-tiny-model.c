@@ -7,9 +7,11 @@
 #include "tiny-model.h"
 
 static int usage(void) {
-  fprintf(stderr, "usage: make-tiny-model OUT.gguf [architecture=llama|qwen2|qwen3] [layers=N] [embd=N] [heads=N] [kv-heads=N]\n"
-                  "       [ff=N] [context=N] [vocab=N] [seed=N] [type=F32|F16|Q8_0|...] [tied=1] [end-logit=X] [name=TEXT]\n"
-                  "       [template=TEXT]\n");
+  fprintf(
+      stderr,
+      "usage: make-tiny-model OUT.gguf [architecture=llama|qwen2|qwen3] [layers=N] [embd=N] [heads=N] [kv-heads=N]\n"
+      "       [ff=N] [context=N] [vocab=N] [seed=N] [type=F32|F16|Q8_0|...] [tied=1] [end-logit=X] [name=TEXT]\n"
+      "       [template=TEXT]\n");
   return 2;
 }
 
@@ -30,8 +32,9 @@ int main(int argc, char **argv) {
     const char *key;
     uint32_t *value;
   } numbers[] = {
-      {"layers", &model.n_layers}, {"embd", &model.n_embd},          {"heads", &model.n_heads}, {"kv-heads", &model.n_kv_heads},
-      {"ff", &model.n_ff},         {"context", &model.context_tokens}, {"vocab", &model.n_vocab}, {"seed", &model.seed},
+      {"layers", &model.n_layers},     {"embd", &model.n_embd}, {"heads", &model.n_heads},
+      {"kv-heads", &model.n_kv_heads}, {"ff", &model.n_ff},     {"context", &model.context_tokens},
+      {"vocab", &model.n_vocab},       {"seed", &model.seed},
   };
   if (argc < 2)
     return usage();

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The vocabulary has the layout of SentencePiece models: unknown, begin, end, 256 bytes, characters, words.
  *
- * Random logits would choose bytes and control tokens too, and the text would be no text. So the first value of every row is
- * the same positive number for all tokens (embeddings set it, no layer writes to it), and the head's first column uses it as a
- * bias: words get none, all other tokens a large negative one. A tied head has no such column; its text may hold anything. */
+ * Random logits would choose bytes and control tokens too, and the text would be no text. So the first value of every
+ * row is the same positive number for all tokens (embeddings set it, no layer writes to it), and the head's first
+ * column uses it as a bias: words get none, all other tokens a large negative one. A tied head has no such column; its
+ * text may hold anything. */
 #include "tiny-model.h"
 
 #include <math.h>
@@ -18,10 +19,10 @@
 #define CONSTANT 1.0f /* the first value of every embedding, beside values of variance 1 */
 
 static const char *const words[] = {
-    "the",   "a",     "of",    "and",   "to",    "in",    "it",    "is",    "was",   "one",   "day",  "little", "sun",
-    "rain",  "house", "fire",  "warm",  "light", "river", "stone", "bird",  "tree",  "wind",  "song", "friend", "bread",
-    "table", "night", "star",  "moon",  "road",  "hill",  "field", "boat",  "water", "cloud", "leaf", "garden", "door",
-    "went",  "saw",   "said",  "made",  "found", "under", "over",  "near",  "with",  "small", "old",  "green",  "blue",
+    "the",   "a",     "of",   "and",  "to",    "in",    "it",    "is",   "was",   "one",   "day",  "little", "sun",
+    "rain",  "house", "fire", "warm", "light", "river", "stone", "bird", "tree",  "wind",  "song", "friend", "bread",
+    "table", "night", "star", "moon", "road",  "hill",  "field", "boat", "water", "cloud", "leaf", "garden", "door",
+    "went",  "saw",   "said", "made", "found", "under", "over",  "near", "with",  "small", "old",  "green",  "blue",
 };
 #define N_WORDS (sizeof words / sizeof words[0])
 
@@ -75,7 +76,9 @@ static void put_matrix(maker *m, const char *name, uint64_t n_in, uint64_t n_row
     if (how == COLUMN_CONSTANT)
       *first = CONSTANT;
     else if (how == COLUMN_BIAS)
-      *first = row > FIRST_CHARACTER + 127 ? 0 : row == TINY_EOS && m->model.end_logit != 0 ? m->model.end_logit : -1000;
+      *first = row > FIRST_CHARACTER + 127                  ? 0
+               : row == TINY_EOS && m->model.end_logit != 0 ? m->model.end_logit
+                                                            : -1000;
   }
   if (how == ROW_ZERO)
     memset(values, 0, n_in * sizeof *values);

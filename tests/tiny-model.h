@@ -1,21 +1,21 @@
 /* Makes small models with random weights and a vocabulary, so that tests need no model from elsewhere.
  *
- * The text such a model writes is made of English words in random order. The same parameters give the same file on every
- * computer. */
+ * The text such a model writes is made of English words in random order. The same parameters give the same file on
+ * every computer. */
 #pragma once
 
 #include "gguf/gguf.h"
 
 typedef struct tiny_model {
-  const char *architecture; /* "llama", "qwen2" or "qwen3"; NULL: "llama" */
+  const char *architecture;                             /* "llama", "qwen2" or "qwen3"; NULL: "llama" */
   uint32_t n_layers, n_embd, n_heads, n_kv_heads, n_ff; /* 0: 2, 64, 4, 2, 128; n_embd is a multiple of n_heads */
-  uint32_t context_tokens; /* 0: 2048 */
-  uint32_t n_vocab;        /* 0: 512; at least 384 */
-  em_type type;            /* of the matrices; EM_TYPE_F32 is 0 */
+  uint32_t context_tokens;                              /* 0: 2048 */
+  uint32_t n_vocab;                                     /* 0: 512; at least 384 */
+  em_type type;                                         /* of the matrices; EM_TYPE_F32 is 0 */
   uint32_t seed;
-  bool tied;               /* no output.weight */
-  float end_logit;         /* about the logit of the end token beside words at -2..2; 0: it is never chosen */
-  const char *name;        /* NULL: "tiny" */
+  bool tied;                 /* no output.weight */
+  float end_logit;           /* about the logit of the end token beside words at -2..2; 0: it is never chosen */
+  const char *name;          /* NULL: "tiny" */
   const char *chat_template; /* NULL: none */
 } tiny_model;
 

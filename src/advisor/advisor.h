@@ -1,14 +1,16 @@
-/* Pure arithmetic over what a model needs and what a computer has. No file is read and nothing is measured here. Thread-safe. */
+/* Pure arithmetic over what a model needs and what a computer has. No file is read and nothing is measured here.
+ * Thread-safe. */
 #pragma once
 
 #include "hardware/hardware.h"
 #include "model/model.h"
 
-/* Bytes that decoding one token reads when `position` tokens stand before it: the weights of a step and the cached keys and
- * values of every position up to its own. Saturates at UINT64_MAX. */
+/* Bytes that decoding one token reads when `position` tokens stand before it: the weights of a step and the cached keys
+ * and values of every position up to its own. Saturates at UINT64_MAX. */
 uint64_t em_advisor_token_bytes(uint64_t weights_bytes_per_token, uint64_t kv_bytes_per_token, uint64_t position);
 
-/* The most tokens a second memory of this bandwidth (bytes a second) allows: bandwidth / bytes a token. 0 when either is 0. */
+/* The most tokens a second memory of this bandwidth (bytes a second) allows: bandwidth / bytes a token. 0 when either
+ * is 0. */
 double em_advisor_ceiling(double bandwidth, uint64_t token_bytes);
 
 /* What stays untouched for everything else on the computer: an eighth of what is available, 256 MiB to 2 GiB. */

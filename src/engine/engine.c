@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The engine: opening, the step, and the end of requests. Everything a step needs is allocated when the engine opens. */
+/* The engine: opening, the step, and the end of requests. What a step needs is allocated when the engine opens. */
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -28,15 +28,15 @@ struct em_engine {
   bool has_scheduler;
   em_slot *slots;
   /* One step. */
-  uint32_t *page_tables; /* [n_slots][max_pages] */
-  int32_t *tokens;       /* [batch_rows] */
+  uint32_t *page_tables;           /* [n_slots][max_pages] */
+  int32_t *tokens;                 /* [batch_rows] */
   uint32_t *positions, *row_slots; /* [batch_rows] */
-  uint32_t *outputs;     /* [n_slots] */
-  uint64_t *allowed;     /* a mask's bits */
+  uint32_t *outputs;               /* [n_slots] */
+  uint64_t *allowed;               /* a mask's bits */
   em_step_counters counters;
 };
 
-/* --- Opening ----------------------------------------------------------------------------------------------------------- */
+/* --- Opening ------------------------------------------------------------------------------------------------------ */
 
 /* The buffers of the engine itself; plan.c counts them. */
 static em_status allocate(em_engine *engine, em_error *error) {
@@ -149,7 +149,7 @@ em_step_counters em_engine_counters(const em_engine *engine) {
   return engine->counters;
 }
 
-/* --- Submitting -------------------------------------------------------------------------------------------------------- */
+/* --- Submitting --------------------------------------------------------------------------------------------------- */
 
 static em_status check_tokens(const em_engine *engine, const int32_t *tokens, uint32_t n, em_error *error) {
   if (n == 0 || !tokens)
@@ -159,7 +159,8 @@ static em_status check_tokens(const em_engine *engine, const int32_t *tokens, ui
                    engine->facts.context_tokens);
   for (uint32_t i = 0; i < n; i++)
     if (tokens[i] < 0 || (uint32_t)tokens[i] >= engine->facts.n_vocab)
-      return em_fail(error, EM_ERR_ARGUMENT, "token %d is outside the vocabulary of %u", tokens[i], engine->facts.n_vocab);
+      return em_fail(error, EM_ERR_ARGUMENT, "token %d is outside the vocabulary of %u", tokens[i],
+                     engine->facts.n_vocab);
   return EM_OK;
 }
 
@@ -204,7 +205,7 @@ void em_engine_wake(em_engine *engine) {
   em_scheduler_wake(&engine->scheduler);
 }
 
-/* --- The step ---------------------------------------------------------------------------------------------------------- */
+/* --- The step ----------------------------------------------------------------------------------------------------- */
 
 static void tell_finish(em_request *request, em_finish finish, const em_request_stats *stats, const em_error *error) {
   static const em_error none;
@@ -220,8 +221,8 @@ static void finish(em_engine *engine, em_slot *slot, em_finish how, const em_err
   tell_finish(em_scheduler_leave(&engine->scheduler, slot), how, stats, error);
 }
 
-/* Puts an admitted request into its slot: what of its prompt is in the cache need not be computed. The last token is computed
- * in any case, for its logits are where the answer starts. */
+/* Puts an admitted request into its slot: what of its prompt is in the cache need not be computed. The last token is
+ * computed in any case, for its logits are where the answer starts. */
 static void start(em_engine *engine, em_slot *slot) {
   const em_request *request = slot->request;
   uint32_t n = request->params.n_tokens;
@@ -386,7 +387,7 @@ bool em_engine_step(em_engine *engine) {
   return true;
 }
 
-/* --- For measurements -------------------------------------------------------------------------------------------------- */
+/* --- For measurements --------------------------------------------------------------------------------------------- */
 
 em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
                            void *user, em_error *error) {

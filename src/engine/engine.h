@@ -1,9 +1,9 @@
 /* Ember: one loaded model that generates tokens. Tokens in, tokens out: the engine knows no text.
  *
- * em_engine_open checks the file, makes a plan whose sizes are known before anything is allocated, refuses what does not fit,
- * and loads. Requests may be submitted and cancelled from any thread; their steps run on the one thread that calls em_engine_step,
- * on which the callbacks run too. Several requests share steps (continuous batching): prompts are prefilled in chunks beside the
- * decoding of others. KV pages whose tokens are a prefix of a new prompt are reused.
+ * em_engine_open checks the file, makes a plan whose sizes are known before anything is allocated, refuses what does
+ * not fit, and loads. Requests may be submitted and cancelled from any thread; their steps run on the one thread that
+ * calls em_engine_step, on which the callbacks run too. Several requests share steps (continuous batching): prompts are
+ * prefilled in chunks beside the decoding of others. KV pages whose tokens are a prefix of a new prompt are reused.
  *
  * The text of a request depends on the model, its tokens, its sampling settings and its seed, never on what else runs.
  * After opening, the decode loop allocates nothing.
@@ -15,15 +15,17 @@
 
 typedef struct em_engine em_engine;
 
-/* --- Opening -------------------------------------------------------------------------------------------------------- */
+/* --- Opening ------------------------------------------------------------------------------------------------------ */
 
 typedef struct em_engine_params {
   em_backend_params backend;
   uint32_t n_slots;        /* requests that decode at once; 0: 4 */
-  uint32_t context_tokens; /* positions a slot may use; 0: the model's, at most 8192, less where memory is short */
+  uint32_t context_tokens; /* positions a slot may use, at most the model's; 0: the model's, at most 8192, less where
+                              memory is short */
   uint32_t batch_rows;     /* rows of a step; 0: 256 */
   em_type kv_type;         /* EM_TYPE_F16 (the value 0, EM_TYPE_F32, means float32: set it) */
-  uint64_t memory_limit_bytes; /* what the engine may allocate; 0: what this computer has available now */
+  uint64_t memory_limit_bytes; /* what the engine may allocate; 0: what this computer has available now, less a reserve
+                                  for everything else */
 } em_engine_params;
 
 /* Called on the loading thread about every 10 ms of reading; returning false cancels. */
@@ -32,7 +34,7 @@ typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_b
 /* What a plan needs, before anything is allocated. Bytes. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
-  uint64_t available_bytes; /* of this computer, now (or the limit given) */
+  uint64_t available_bytes; /* what the engine may use of this computer now (or the limit given) */
   uint32_t context_tokens;  /* a slot's, as planned */
 } em_memory_plan;
 
@@ -57,15 +59,15 @@ typedef struct em_engine_facts {
 } em_engine_facts;
 const em_engine_facts *em_engine_get_facts(const em_engine *engine);
 
-/* --- Requests ------------------------------------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------------------------------------- */
 
 typedef struct em_logit_bias {
   int32_t token;
   float bias; /* added to the logit; -INFINITY forbids */
 } em_logit_bias;
 
-/* Order: bias, penalties, mask, temperature, top-k, top-p, min-p, draw. temperature 0 is greedy: the highest logit, the lowest
- * id among equals. Zero is "off" for every field but temperature. */
+/* Order: bias, penalties, mask, temperature, top-k, top-p, min-p, draw. temperature 0 is greedy: the highest logit, the
+ * lowest id among equals. Zero is "off" for every field but temperature. */
 typedef struct em_sampling {
   float temperature;        /* 0..100 */
   uint32_t top_k;           /* 0: off */
@@ -73,7 +75,7 @@ typedef struct em_sampling {
   float min_p;              /* [0, 1] */
   float repetition_penalty; /* > 0; 0 or 1: off. Divides positive, multiplies negative logits of tokens seen */
   float frequency_penalty, presence_penalty; /* -2..2 */
-  uint32_t penalty_window;  /* tokens looked back at; 0: 64 */
+  uint32_t penalty_window;                   /* tokens looked back at; 0: 64 */
   uint64_t seed;
   const em_logit_bias *biases; /* copied */
   uint32_t n_biases;           /* at most 1024 */
@@ -84,9 +86,9 @@ typedef struct em_sampling {
 void em_default_sampling(const em_gguf *gguf, em_sampling *out);
 
 typedef enum em_finish {
-  EM_FINISH_STOP,      /* the callback said so (an end token, a stop string) */
-  EM_FINISH_LENGTH,    /* max_tokens reached */
-  EM_FINISH_CONTEXT,   /* the slot's context is full */
+  EM_FINISH_STOP,    /* the callback said so (an end token, a stop string) */
+  EM_FINISH_LENGTH,  /* max_tokens reached */
+  EM_FINISH_CONTEXT, /* the slot's context is full */
   EM_FINISH_CANCELLED,
   EM_FINISH_ERROR
 } em_finish;
@@ -96,14 +98,15 @@ typedef struct em_request_stats {
   uint64_t wait_ns, prefill_ns, decode_ns;  /* decode: from the first generated token to the last */
 } em_request_stats;
 
-/* Called for each generated token, on the stepping thread. true: go on; false: the answer ends with this token. It must not
- * call em_engine_close or em_engine_step. */
+/* Called for each generated token, on the stepping thread. true: go on; false: the answer ends with this token. It must
+ * not call em_engine_close or em_engine_step. */
 typedef bool (*em_token_fn)(void *user, int32_t token);
 
 /* Called once when the request ends; error is meaningful with EM_FINISH_ERROR. The request is gone afterwards. */
 typedef void (*em_finish_fn)(void *user, em_finish finish, const em_request_stats *stats, const em_error *error);
 
-/* Fills allowed[0..(n_vocab + 63) / 64) with a bit for each token that may come next; false: no token may, the answer ends. */
+/* Fills allowed[0..(n_vocab + 63) / 64) with a bit for each token that may come next; false: no token may, the answer
+ * ends. */
 typedef bool (*em_mask_fn)(void *user, uint64_t *allowed);
 
 /* Called after each prefill chunk (optional). */
@@ -116,8 +119,8 @@ typedef struct em_request_params {
   em_sampling sampling;
   em_token_fn on_token;
   em_finish_fn on_finish;
-  em_mask_fn mask;           /* or NULL */
-  em_prefill_fn on_prefill;  /* or NULL */
+  em_mask_fn mask;          /* or NULL */
+  em_prefill_fn on_prefill; /* or NULL */
   void *user;
 } em_request_params;
 
@@ -140,10 +143,10 @@ bool em_engine_step(em_engine *engine);
 void em_engine_wait(em_engine *engine);
 void em_engine_wake(em_engine *engine); /* thread-safe */
 
-/* --- For measurements ------------------------------------------------------------------------------------------------ */
+/* --- For measurements --------------------------------------------------------------------------------------------- */
 
-/* Computes the logits after each of tokens[0..n) from an empty cache in steps of `batch` rows and calls on_row with float32
- * [n_vocab] for each. Only while no request is alive. */
+/* Computes the logits after each of tokens[0..n) from an empty cache in steps of `batch` rows and calls on_row with
+ * float32 [n_vocab] for each. Only while no request is alive. */
 typedef em_status (*em_row_fn)(void *user, uint32_t row, const float *logits, em_error *error);
 em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
                            void *user, em_error *error) EM_MUST_USE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What stands in a page is known by its tokens and by the page before it. Pages are numbered anew each time they are filled
- * (serial), so that a link to a predecessor can never lead to a page that has been used again for something else. */
+/* What stands in a page is known by its tokens and by the page before it. Pages are numbered anew each time they are
+ * filled (serial), so that a link to a predecessor can never lead to a page that has been used again for something
+ * else. */
 #include "engine/kv.h"
 
 #include <stdlib.h>
@@ -9,10 +10,10 @@
 #include "base/checked.h"
 
 typedef struct page {
-  uint64_t serial; /* 0: empty and free */
-  uint64_t parent; /* the serial of the page before it; 0: the first */
-  uint64_t used;   /* when it was last given up; larger is later */
-  uint32_t refs;   /* sequences that use it */
+  uint64_t serial;   /* 0: empty and free */
+  uint64_t parent;   /* the serial of the page before it; 0: the first */
+  uint64_t used;     /* when it was last given up; larger is later */
+  uint32_t refs;     /* sequences that use it */
   uint32_t n_tokens; /* computed */
   int32_t tokens[EM_KV_PAGE_TOKENS];
 } page;
@@ -85,8 +86,8 @@ static uint32_t common_prefix(const int32_t *a, const int32_t *b, uint32_t n) {
   return i;
 }
 
-/* The page behind `parent` that shares most of tokens[0..n). Among equals one that nobody uses and that holds nothing more
- * is best: it can be taken over as it is. */
+/* The page behind `parent` that shares most of tokens[0..n). Among equals one that nobody uses and that holds nothing
+ * more is best: it can be taken over as it is. */
 static uint32_t find(const em_pages *pages, uint64_t parent, const int32_t *tokens, uint32_t n, uint32_t *shared) {
   uint32_t best = NO_PAGE;
   *shared = 0;
@@ -160,8 +161,8 @@ em_status em_pages_grow(em_pages *pages, em_page_list *list, uint32_t n_position
   return EM_OK;
 }
 
-/* Exchanges a page that has become full for another one with the same content, so that there is one chain of pages to be
- * found and not two of which each holds half. */
+/* Exchanges a page that has become full for another one with the same content, so that there is one chain of pages to
+ * be found and not two of which each holds half. */
 static void unify(em_pages *pages, em_page_list *list, uint32_t index) {
   page *own = &pages->pages[list->ids[index]];
   for (uint32_t i = 0; i < pages->n_pages; i++) {

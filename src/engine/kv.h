@@ -1,8 +1,9 @@
 /* The pages of the KV cache: who uses which page, and which tokens stand in it.
  *
- * A page that is full never changes again and may be shared by any number of sequences. When a sequence ends its pages stay,
- * until room is needed: the one not used for longest goes first. A new sequence takes over every page whose tokens, and whose
- * predecessors' tokens, are the start of its own; of a page that fits only in part, the fitting part is copied.
+ * A page that is full never changes again and may be shared by any number of sequences. When a sequence ends its pages
+ * stay, until room is needed: the one not used for longest goes first. A new sequence takes over every page whose
+ * tokens, and whose predecessors' tokens, are the start of its own; of a page that fits only in part, the fitting part
+ * is copied.
  *
  * Not thread-safe: it belongs to the stepping thread. After em_pages_new nothing allocates. */
 #pragma once
@@ -21,16 +22,16 @@ uint64_t em_pages_bytes(uint32_t n_pages); /* that em_pages_new allocates */
 em_status em_pages_new(em_kv *kv, uint32_t n_pages, em_pages **out, em_error *error) EM_MUST_USE;
 void em_pages_free(em_pages *pages); /* NULL is legal */
 
-/* Fills an empty list with pages that hold a prefix of tokens[0..n) and stores how many tokens that is. Errors: those of
- * em_kv_copy; the list is empty then. */
+/* Fills an empty list with pages that hold a prefix of tokens[0..n) and stores how many tokens that is. Errors: those
+ * of em_kv_copy; the list is empty then. */
 em_status em_pages_start(em_pages *pages, const int32_t *tokens, uint32_t n, em_page_list *list, uint32_t *n_reused,
                          em_error *error) EM_MUST_USE;
 
 /* Adds pages until the list has room for n_positions. EM_ERR_NO_MEMORY when every page is in use. */
 em_status em_pages_grow(em_pages *pages, em_page_list *list, uint32_t n_positions, em_error *error) EM_MUST_USE;
 
-/* Notes that the sequence's positions from..to-1 have been computed from tokens[from..to). A page that is full now and equals
- * another one is exchanged for it. */
+/* Notes that the sequence's positions from..to-1 have been computed from tokens[from..to). A page that is full now and
+ * equals another one is exchanged for it. */
 void em_pages_commit(em_pages *pages, em_page_list *list, const int32_t *tokens, uint32_t from, uint32_t to);
 
 /* Gives up a sequence's pages; what was computed may be found again. Empties the list. */

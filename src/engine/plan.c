@@ -132,8 +132,8 @@ em_status em_plan_make(const em_model *model, em_backend *backend, const em_engi
       .batch_rows = params->batch_rows > 0 ? params->batch_rows : DEFAULT_BATCH,
   };
   if (out->n_slots > EM_ENGINE_MAX_SLOTS || out->batch_rows > EM_ENGINE_MAX_BATCH)
-    EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "%u slots and %u rows a step were asked for; %u and %u are the most", out->n_slots,
-                   out->batch_rows, EM_ENGINE_MAX_SLOTS, EM_ENGINE_MAX_BATCH));
+    EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "%u slots and %u rows a step were asked for; %u and %u are the most",
+                   out->n_slots, out->batch_rows, EM_ENGINE_MAX_SLOTS, EM_ENGINE_MAX_BATCH));
   /* Every slot that decodes has a row in every step. */
   if (out->batch_rows < out->n_slots)
     out->batch_rows = out->n_slots;

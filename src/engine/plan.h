@@ -11,13 +11,14 @@ typedef struct em_plan {
   em_memory_plan memory;
   em_type kv_type;
   uint32_t n_slots, batch_rows;
-  uint32_t max_pages; /* of a slot */
-  uint32_t n_pages;   /* of all */
+  uint32_t max_pages;                                   /* of a slot */
+  uint32_t n_pages;                                     /* of all */
   uint64_t weights_bytes_per_token, kv_bytes_per_token; /* as stored on the backend */
 } em_plan;
 
-/* Decides the sizes that params leaves open and computes all of them. Errors: EM_ERR_TOO_BIG (with needed and free memory in
- * words), EM_ERR_ARGUMENT, EM_ERR_UNSUPPORTED, EM_ERR_NO_MEMORY. *out is filled with EM_ERR_TOO_BIG as well. */
+/* Decides the sizes that params leaves open and computes all of them. Errors: EM_ERR_TOO_BIG (with needed and free
+ * memory in words), EM_ERR_ARGUMENT, EM_ERR_UNSUPPORTED, EM_ERR_NO_MEMORY. *out is filled with EM_ERR_TOO_BIG as well.
+ */
 em_status em_plan_make(const em_model *model, em_backend *backend, const em_engine_params *params, em_plan *out,
                        em_error *error) EM_MUST_USE;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A vocabulary has up to 250,000 tokens and a step less than a millisecond to spare, so nothing here sorts it, and what can
- * be ruled out is ruled out early, by the highest logit of each block of tokens. Each filter keeps a prefix of the order
- * (logit falling, id rising): candidates are counted into bins by their logit, and the bin in which the prefix ends is the
- * only one looked at closely, with a heap. */
+/* A vocabulary has up to 250,000 tokens and a step less than a millisecond to spare, so nothing here sorts it, and what
+ * can be ruled out is ruled out early, by the highest logit of each block of tokens. Each filter keeps a prefix of the
+ * order (logit falling, id rising): candidates are counted into bins by their logit, and the bin in which the prefix
+ * ends is the only one looked at closely, with a heap. */
 #include "engine/sampler.h"
 
 #include <math.h>
@@ -17,7 +17,8 @@
 #define MAX_BIASES 1024u
 #define SUM_BLOCK 256u
 #define BLOCK 64u /* tokens whose highest logit is kept */
-#define LEAST_TEMPERATURE 1e-5f /* below it the division by it leaves float32's range; only equals would differ from greedy */
+/* Below it the division by it leaves float32's range; only equals would differ from greedy. */
+#define LEAST_TEMPERATURE 1e-5f
 
 struct em_sampler {
   uint32_t n_vocab;
@@ -25,10 +26,10 @@ struct em_sampler {
   uint32_t *seen; /* [n_vocab] how often a token stands in the penalty window; zero between calls */
   /* The candidates, by rising id. */
   size_t n;
-  int32_t *ids;   /* [n_vocab] */
-  float *logits;  /* [n_vocab] */
-  float *weights; /* [n_vocab] exp((logit - max) / temperature) */
-  uint32_t *heap; /* [n_vocab] indices of candidates */
+  int32_t *ids;     /* [n_vocab] */
+  float *logits;    /* [n_vocab] */
+  float *weights;   /* [n_vocab] exp((logit - max) / temperature) */
+  uint32_t *heap;   /* [n_vocab] indices of candidates */
   float *block_max; /* [n_vocab / BLOCK, rounded up] */
   uint32_t bin_count[N_BINS];
   double bin_mass[N_BINS];
@@ -111,7 +112,7 @@ fail:
   return status;
 }
 
-/* --- Bias, penalties, mask -------------------------------------------------------------------------------------------- */
+/* --- Bias, penalties, mask ---------------------------------------------------------------------------------------- */
 
 static bool has_penalties(const em_sampling *sampling) {
   return (sampling->repetition_penalty > 0 && sampling->repetition_penalty != 1) || sampling->frequency_penalty != 0 ||
@@ -166,7 +167,7 @@ static const float *adjusted_logits(em_sampler *sampler, const em_sampler_input 
   return sampler->work;
 }
 
-/* --- Filters ----------------------------------------------------------------------------------------------------------- */
+/* --- Filters ------------------------------------------------------------------------------------------------------ */
 
 /* The highest value; numbers that are none count as -infinity. */
 static float highest(const float *x, uint32_t n) {
@@ -202,8 +203,8 @@ static int32_t first_equal(const em_sampler *sampler, const float *logits, float
   return (int32_t)i;
 }
 
-/* e^x for -87 <= x <= 0 within 2 ulp: 2^n e^r with |r| <= ln 2 / 2 and a polynomial for e^r. Written so that compilers make
- * vectors of it, and the same on every computer, which the C library's function is not. */
+/* e^x for -87 <= x <= 0 within 2 ulp: 2^n e^r with |r| <= ln 2 / 2 and a polynomial for e^r. Written so that compilers
+ * make vectors of it, and the same on every computer, which the C library's function is not. */
 static inline float exp_small(float x) {
   float t = x * 1.44269504f + 12582912.0f; /* adding 1.5 * 2^23 rounds to a whole number in the low bits */
   uint32_t bits;
@@ -280,17 +281,17 @@ static float reached_by(em_sampler *sampler, uint32_t k) {
 }
 
 /* Keeps the candidates for which the condition holds, in their order. */
-#define KEEP_WHERE(sampler, i, condition)            \
-  do {                                               \
-    size_t kept_n = 0;                               \
-    for (size_t i = 0; i < (sampler)->n; i++) {      \
-      bool keep = (condition);                       \
-      (sampler)->ids[kept_n] = (sampler)->ids[i];    \
+#define KEEP_WHERE(sampler, i, condition)                 \
+  do {                                                    \
+    size_t kept_n = 0;                                    \
+    for (size_t i = 0; i < (sampler)->n; i++) {           \
+      bool keep = (condition);                            \
+      (sampler)->ids[kept_n] = (sampler)->ids[i];         \
       (sampler)->logits[kept_n] = (sampler)->logits[i];   \
       (sampler)->weights[kept_n] = (sampler)->weights[i]; \
-      kept_n += keep;                                \
-    }                                                \
-    (sampler)->n = kept_n;                           \
+      kept_n += keep;                                     \
+    }                                                     \
+    (sampler)->n = kept_n;                                \
   } while (0)
 
 /* Keeps the shortest prefix that has max_count candidates or the mass `wanted`, whichever is reached first. */
@@ -369,7 +370,7 @@ static void keep_top_p(em_sampler *sampler, float top_p, float max) {
   keep_prefix(sampler, SIZE_MAX, (double)top_p * total, max);
 }
 
-/* --- The draw ---------------------------------------------------------------------------------------------------------- */
+/* --- The draw ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;

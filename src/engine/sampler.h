@@ -29,8 +29,9 @@ typedef struct em_sampler_input {
 
 /* Stores the chosen token, or EM_NO_TOKEN when bias and mask leave none. EM_ERR_INTERNAL when the logits hold no usable
  * number. The draw's position is n_history. */
-em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out, em_error *error) EM_MUST_USE;
+em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out,
+                          em_error *error) EM_MUST_USE;
 
-/* The tokens that the last em_sampler_pick drew from, rising, and their probabilities before normalisation (the best one's
- * is 1). Not filled by a greedy pick. */
+/* The tokens that the last em_sampler_pick drew from, rising, and their probabilities before normalisation (the best
+ * one's is 1). Not filled by a greedy pick. */
 size_t em_sampler_candidates(const em_sampler *sampler, const int32_t **ids, const float **weights);

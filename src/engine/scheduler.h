@@ -1,7 +1,7 @@
 /* Requests: the queue that any thread fills, the slots in which they run, and which rows the next step computes.
  *
- * em_scheduler_submit, _cancel, _wait and _wake may be called from any thread. Everything else belongs to the stepping thread.
- * A slot's fields are the stepping thread's own. */
+ * em_scheduler_submit, _cancel, _wait and _wake may be called from any thread. Everything else belongs to the stepping
+ * thread. A slot's fields are the stepping thread's own. */
 #pragma once
 
 #include <pthread.h>
@@ -35,7 +35,7 @@ typedef struct em_slot {
 typedef struct em_scheduler {
   em_slot *slots;
   uint32_t n_slots, batch_rows;
-  uint32_t turn; /* the slot whose prefill comes first in the next step */
+  uint32_t turn;    /* the slot whose prefill comes first in the next step */
   uint32_t n_alive; /* slots in use; guarded by lock */
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -51,7 +51,8 @@ void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, uint32_t n_slots
 void em_scheduler_clear(em_scheduler *scheduler); /* frees the requests that are left */
 
 /* Takes the request over when it succeeds. EM_ERR_BUSY when the queue is full. */
-em_status em_scheduler_submit(em_scheduler *scheduler, em_request *request, em_request_id *out, em_error *error) EM_MUST_USE;
+em_status em_scheduler_submit(em_scheduler *scheduler, em_request *request, em_request_id *out,
+                              em_error *error) EM_MUST_USE;
 void em_scheduler_cancel(em_scheduler *scheduler, em_request_id id);
 void em_scheduler_wait(em_scheduler *scheduler);
 void em_scheduler_wake(em_scheduler *scheduler);
@@ -71,6 +72,6 @@ bool em_scheduler_is_cancelled(em_scheduler *scheduler, const em_slot *slot);
 /* Makes the slot free and returns its request. */
 em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot);
 
-/* Decides n_rows of every slot: one row for each that decodes, the rest shared among those that prefill. While others decode,
- * prefill gets a quarter of the step, so that their words keep coming. Returns the rows in total. */
+/* Decides n_rows of every slot: one row for each that decodes, the rest shared among those that prefill. While others
+ * decode, prefill gets a quarter of the step, so that their words keep coming. Returns the rows in total. */
 uint32_t em_scheduler_share(em_scheduler *scheduler);

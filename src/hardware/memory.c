@@ -45,7 +45,7 @@ static bool read_number(const char *path, uint64_t *out) {
 }
 
 typedef struct group_files {
-  const char *mount;  /* under the root */
+  const char *mount; /* under the root */
   const char *limit, *usage;
   const char *droppable; /* in memory.stat: pages of files that can be dropped */
 } group_files;
@@ -77,8 +77,8 @@ static void apply_group(const char *root, const group_files *files, const char *
     state->available_bytes = left;
 }
 
-/* A group's limit binds everything below it, so every group up to the mount counts. In a container the path may be one of
- * the outer system's; then only the mount itself is there. */
+/* A group's limit binds everything below it, so every group up to the mount counts. In a container the path may be one
+ * of the outer system's; then only the mount itself is there. */
 static void apply_groups(const char *root, const group_files *files, const char *group, size_t bytes,
                          em_memory_state *state) {
   char path[MAX_PATH_BYTES];
@@ -118,7 +118,8 @@ em_status em_hardware_memory(const char *root, em_memory_state *out, em_error *e
   snprintf(path, sizeof path, "%s/proc/meminfo", root);
   EM_TRY(em_file_read(path, MAX_FILE_BYTES, &text, NULL, error));
   em_memory_state state;
-  if (!find_number(text, "MemTotal:", &state.total_bytes) || !find_number(text, "MemAvailable:", &state.available_bytes) ||
+  if (!find_number(text, "MemTotal:", &state.total_bytes) ||
+      !find_number(text, "MemAvailable:", &state.available_bytes) ||
       !em_mul_u64(state.total_bytes, 1024, &state.total_bytes) ||
       !em_mul_u64(state.available_bytes, 1024, &state.available_bytes))
     EM_TRY(em_fail(error, EM_ERR_FORMAT, "%s does not say how much memory there is", path));

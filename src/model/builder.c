@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The program builder: collects stages and values, then gives each value its place in the scratch memory.
  *
- * A value lives from the first stage that writes it to the last that touches it. Two values whose lives do not meet may lie on
- * top of each other; a stage that reads one value and writes another counts as a meeting. */
+ * A value lives from the first stage that writes it to the last that touches it. Two values whose lives do not meet may
+ * lie on top of each other; a stage that reads one value and writes another counts as a meeting. */
 #include <stdlib.h>
 
 #include "base/checked.h"
@@ -167,8 +167,8 @@ fail:
   return status;
 }
 
-em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows, uint32_t max_outputs,
-                         em_model_program *out, em_error *error) {
+em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows,
+                         uint32_t max_outputs, em_model_program *out, em_error *error) {
   if (max_outputs < 1 || max_outputs > max_rows)
     return em_fail(error, EM_ERR_ARGUMENT, "a program needs 1 to max_rows outputs");
   em_builder *builder = em_builder_new(weights);

@@ -67,14 +67,15 @@ static void build_attention(const em_model *model, em_builder *builder, int32_t 
       .q_norm = em_builder_weights(builder, layer, EM_SLOT_ATTN_Q_NORM),
       .k_norm = em_builder_weights(builder, layer, EM_SLOT_ATTN_K_NORM),
       .norm_eps = hparams->norm_eps,
-      .rope = {
-          .kind = rope,
-          .n_rot = hparams->n_rot,
-          .base = hparams->rope_base,
-          .freq_scale = hparams->rope_freq_scale,
-          .magnitude = hparams->rope_magnitude,
-          .factors = em_builder_weights(builder, -1, EM_SLOT_ROPE_FREQS),
-      },
+      .rope =
+          {
+              .kind = rope,
+              .n_rot = hparams->n_rot,
+              .base = hparams->rope_base,
+              .freq_scale = hparams->rope_freq_scale,
+              .magnitude = hparams->rope_magnitude,
+              .factors = em_builder_weights(builder, -1, EM_SLOT_ROPE_FREQS),
+          },
   };
   em_builder_emit(builder,
                   (em_stage){.kind = EM_STAGE_ROPE_STORE, .layer = layer, .label = "rope-store", .rope_store = store});
@@ -98,7 +99,8 @@ static void build_attention(const em_model *model, em_builder *builder, int32_t 
       .residual = x,
       .out = x,
   };
-  em_builder_emit(builder, (em_stage){.kind = EM_STAGE_LINEAR, .layer = layer, .label = "attn-output", .linear = output});
+  em_builder_emit(builder,
+                  (em_stage){.kind = EM_STAGE_LINEAR, .layer = layer, .label = "attn-output", .linear = output});
 }
 
 static void build_feed_forward(const em_model *model, em_builder *builder, int32_t layer, em_value x) {

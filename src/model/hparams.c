@@ -57,7 +57,8 @@ static const char *key_name(key_reader *reader, const char *key) {
 
 static em_status check_range(key_reader *reader, double value, double min, double max, em_error *error) {
   if (!(value >= min && value <= max))
-    return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is %.10g, outside %.10g to %.10g", reader->name, value, min, max);
+    return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is %.10g, outside %.10g to %.10g", reader->name, value, min,
+                   max);
   return EM_OK;
 }
 
@@ -107,7 +108,8 @@ static em_status read_per_layer(key_reader *reader, const char *key, bool requir
     if (!em_gguf_get_i32s(reader->gguf, name, &items, &n_items))
       return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is no array of whole numbers", name);
     if (n_items != out->n_layers)
-      return em_fail(error, EM_ERR_FORMAT, "the model's '%s' has %zu items for %u layers", name, n_items, out->n_layers);
+      return em_fail(error, EM_ERR_FORMAT, "the model's '%s' has %zu items for %u layers", name, n_items,
+                     out->n_layers);
   } else if (!em_gguf_get_u32(reader->gguf, name, &scalar)) {
     return em_fail(error, EM_ERR_FORMAT, "the model's '%s' is no whole number that fits 32 bits", name);
   }
@@ -169,16 +171,17 @@ static em_status read_rope_scaling(key_reader *reader, em_hparams *out, em_error
 
 static em_status read_heads(key_reader *reader, em_hparams *out, em_error *error) {
   em_status status = EM_OK;
-  EM_TRY(read_per_layer(reader, "feed_forward_length", true, offsetof(em_layer_shape, n_ff), EM_MODEL_MAX_FF, out, error));
-  EM_TRY(read_per_layer(reader, "attention.head_count", true, offsetof(em_layer_shape, n_heads), EM_MODEL_MAX_HEADS, out,
-                        error));
+  EM_TRY(
+      read_per_layer(reader, "feed_forward_length", true, offsetof(em_layer_shape, n_ff), EM_MODEL_MAX_FF, out, error));
+  EM_TRY(read_per_layer(reader, "attention.head_count", true, offsetof(em_layer_shape, n_heads), EM_MODEL_MAX_HEADS,
+                        out, error));
   bool same = true;
   for (uint32_t i = 0; i < out->n_layers; i++) {
     out->layers[i].n_kv_heads = out->layers[i].n_heads;
     same = same && out->layers[i].n_heads == out->layers[0].n_heads;
   }
-  EM_TRY(read_per_layer(reader, "attention.head_count_kv", false, offsetof(em_layer_shape, n_kv_heads), EM_MODEL_MAX_HEADS,
-                        out, error));
+  EM_TRY(read_per_layer(reader, "attention.head_count_kv", false, offsetof(em_layer_shape, n_kv_heads),
+                        EM_MODEL_MAX_HEADS, out, error));
   for (uint32_t i = 0; i < out->n_layers; i++) {
     const em_layer_shape *layer = &out->layers[i];
     if (layer->n_heads % layer->n_kv_heads != 0)
@@ -208,7 +211,8 @@ static em_status read_attention(key_reader *reader, em_hparams *out, em_error *e
   bool causal = true;
   const char *name = key_name(reader, "attention.causal");
   if (em_gguf_get_bool(reader->gguf, name, &causal) && !causal)
-    return em_fail(error, EM_ERR_UNSUPPORTED, "this model makes embeddings instead of text, which Hearth cannot run yet");
+    return em_fail(error, EM_ERR_UNSUPPORTED,
+                   "this model makes embeddings instead of text, which Hearth cannot run yet");
 
   float scale = 0;
   em_gguf_entry entry;
@@ -231,8 +235,8 @@ em_status em_hparams_read(const em_gguf *gguf, const char *arch, em_hparams *out
   EM_TRY(read_rules(&reader, base_rules, sizeof base_rules / sizeof base_rules[0], out, error));
   if (out->n_experts > 0)
     EM_TRY(em_fail(error, EM_ERR_UNSUPPORTED,
-                   "this model is a mixture of %u experts of the family '%s', which Hearth cannot run yet", out->n_experts,
-                   arch));
+                   "this model is a mixture of %u experts of the family '%s', which Hearth cannot run yet",
+                   out->n_experts, arch));
   if (out->n_nextn > 0)
     EM_TRY(em_fail(error, EM_ERR_UNSUPPORTED, "this model has '%s.nextn_predict_layers', which Hearth cannot run yet",
                    arch));

@@ -3,7 +3,8 @@
 
 #include "model/model.h"
 
-/* --- Hyper-parameters ------------------------------------------------------------------------------------------------ */
+/* --- Hyper-parameters ------------------------------------------------------------------------------------------------
+ */
 
 #define EM_MODEL_MAX_LAYERS 1024u
 #define EM_MODEL_MAX_EMBD 65536u
@@ -22,14 +23,14 @@ typedef struct em_hparams {
   uint32_t k_dim, v_dim, n_rot;
   float norm_eps;
   float rope_base, rope_freq_scale, rope_magnitude;
-  float attention_scale; /* never 0 */
+  float attention_scale;  /* never 0 */
   em_layer_shape *layers; /* [n_layers], of malloc */
 } em_hparams;
 
 /* Reads and checks the keys that all families share. arch: the prefix of their names. */
 em_status em_hparams_read(const em_gguf *gguf, const char *arch, em_hparams *out, em_error *error) EM_MUST_USE;
 
-/* --- Tensors --------------------------------------------------------------------------------------------------------- */
+/* --- Tensors ------------------------------------------------------------------------------------------------------ */
 
 typedef enum em_tensor_slot {
   /* Of the whole model; they are bound in place of a layer -1. */
@@ -63,11 +64,11 @@ typedef enum em_dim {
   EM_DIM_ONE, /* the second dimension of a vector */
   EM_DIM_EMBD,
   EM_DIM_VOCAB,
-  EM_DIM_Q,   /* n_heads * k_dim */
-  EM_DIM_K,   /* n_kv_heads * k_dim */
-  EM_DIM_V,   /* n_kv_heads * v_dim */
-  EM_DIM_QKV, /* the three together */
-  EM_DIM_O,   /* n_heads * v_dim */
+  EM_DIM_Q,    /* n_heads * k_dim */
+  EM_DIM_K,    /* n_kv_heads * k_dim */
+  EM_DIM_V,    /* n_kv_heads * v_dim */
+  EM_DIM_QKV,  /* the three together */
+  EM_DIM_O,    /* n_heads * v_dim */
   EM_DIM_HEAD, /* k_dim */
   EM_DIM_FF,
   EM_DIM_HALF_ROT /* n_rot / 2 */
@@ -89,12 +90,12 @@ typedef struct em_rule_group {
 
 #define EM_RULES(array) {array, sizeof array / sizeof array[0]}
 
-/* --- Families -------------------------------------------------------------------------------------------------------- */
+/* --- Families ----------------------------------------------------------------------------------------------------- */
 
 typedef struct em_builder em_builder;
 
 typedef struct em_family {
-  const char *name; /* general.architecture */
+  const char *name;                                   /* general.architecture */
   const em_rule_group *const *globals, *const *layer; /* each list ends with NULL */
   /* Relations between hyper-parameters that only this family has. NULL: none. */
   em_status (*check)(const em_hparams *hparams, em_error *error);
@@ -112,7 +113,7 @@ struct em_model {
   em_model_facts facts;
   em_model_tensor *tensors; /* those that are used */
   size_t n_tensors;
-  int32_t *bound; /* [n_layers + 1][EM_N_SLOTS]: index of a tensor, or -1; the first row is the whole model's */
+  int32_t *bound;         /* [n_layers + 1][EM_N_SLOTS]: index of a tensor, or -1; the first row is the whole model's */
   em_kv_layer *kv_layers; /* [n_layers] */
 };
 
@@ -124,7 +125,7 @@ struct em_model_weights {
 /* The weights bound to a slot of a layer (-1: of the whole model), or NULL where the model has none. */
 const em_weights *em_model_weights_at(const em_model_weights *weights, int32_t layer, em_tensor_slot slot);
 
-/* --- The builder ----------------------------------------------------------------------------------------------------- */
+/* --- The builder -------------------------------------------------------------------------------------------------- */
 
 /* Starts with no stage. Failures latch and are reported by em_builder_finish. */
 em_builder *em_builder_new(const em_model_weights *weights);
@@ -140,14 +141,14 @@ void em_builder_emit(em_builder *builder, em_stage stage);
 em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max_outputs, em_value logits,
                             em_model_program *out, em_error *error) EM_MUST_USE;
 
-/* --- Parts that families share ---------------------------------------------------------------------------------------- */
+/* --- Parts that families share ------------------------------------------------------------------------------------ */
 
 /* Embedding, final norm and a head that may be missing (the embedding table is the head then). */
 extern const em_rule_group em_rules_ends;
-/* Of a layer: norms and output projection; query, key and value as one tensor or three, with or without biases; gate, up
- * and down. */
+/* Of a layer: norms and output projection; query, key and value as one tensor or three, with or without biases; gate,
+ * up and down. */
 extern const em_rule_group em_rules_attention, em_rules_ffn;
 
-/* The stages of a dense transformer: embedding; for each layer qkv, rope and store, attention, output projection, gate and
- * up, down; the head. Biases, per-head norms, frequency factors and a fused qkv are used where they are bound. */
+/* The stages of a dense transformer: embedding; for each layer qkv, rope and store, attention, output projection, gate
+ * and up, down; the head. Biases, per-head norms, frequency factors and a fused qkv are used where they are bound. */
 em_value em_build_dense(const em_model *model, em_builder *builder, em_rope_kind rope);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Opening a model: the family, the hyper-parameters, and every tensor bound to a slot with exactly the expected shape. */
+/* Opening a model: its family, its hyper-parameters, and every tensor bound to a slot with just the expected shape. */
 #include "model/model.h"
 
 #include <stdio.h>
@@ -35,7 +35,8 @@ static em_status find_family(em_model *model, em_error *error) {
       return EM_OK;
     }
   }
-  return em_fail(error, EM_ERR_UNSUPPORTED, "this model is of the family '%.64s', which Hearth cannot run yet", name.text);
+  return em_fail(error, EM_ERR_UNSUPPORTED, "this model is of the family '%.64s', which Hearth cannot run yet",
+                 name.text);
 }
 
 static uint64_t dim_value(const em_hparams *hparams, int32_t layer, em_dim dim) {
@@ -44,22 +45,34 @@ static uint64_t dim_value(const em_hparams *hparams, int32_t layer, em_dim dim) 
   uint64_t k = (uint64_t)shape->n_kv_heads * hparams->k_dim;
   uint64_t v = (uint64_t)shape->n_kv_heads * hparams->v_dim;
   switch (dim) {
-  case EM_DIM_ONE: return 1;
-  case EM_DIM_EMBD: return hparams->n_embd;
-  case EM_DIM_VOCAB: return hparams->n_vocab;
-  case EM_DIM_Q: return q;
-  case EM_DIM_K: return k;
-  case EM_DIM_V: return v;
-  case EM_DIM_QKV: return q + k + v;
-  case EM_DIM_O: return (uint64_t)shape->n_heads * hparams->v_dim;
-  case EM_DIM_HEAD: return hparams->k_dim;
-  case EM_DIM_FF: return shape->n_ff;
-  case EM_DIM_HALF_ROT: return hparams->n_rot / 2;
+  case EM_DIM_ONE:
+    return 1;
+  case EM_DIM_EMBD:
+    return hparams->n_embd;
+  case EM_DIM_VOCAB:
+    return hparams->n_vocab;
+  case EM_DIM_Q:
+    return q;
+  case EM_DIM_K:
+    return k;
+  case EM_DIM_V:
+    return v;
+  case EM_DIM_QKV:
+    return q + k + v;
+  case EM_DIM_O:
+    return (uint64_t)shape->n_heads * hparams->v_dim;
+  case EM_DIM_HEAD:
+    return hparams->k_dim;
+  case EM_DIM_FF:
+    return shape->n_ff;
+  case EM_DIM_HALF_ROT:
+    return hparams->n_rot / 2;
   }
   return 0;
 }
 
-/* The type must be one whose values the rules of this slot can use; whether the backend holds it is the backend's answer. */
+/* The type must be one whose values the rules of this slot can use; whether the backend holds it is the backend's
+ * answer. */
 static em_status check_type(const em_gguf_tensor *tensor, unsigned use, em_error *error) {
   const em_type_info *type = em_type_get(tensor->type);
   const char *type_name = type && type->name ? type->name : "?";
@@ -83,7 +96,8 @@ static em_status bind_rule(em_model *model, int32_t layer, const em_tensor_rule 
   if (!tensor)
     return rule->optional ? EM_OK : em_fail(error, EM_ERR_FORMAT, "the model has no tensor '%s'", name);
 
-  uint64_t n_in = dim_value(&model->hparams, layer, rule->n_in), n_rows = dim_value(&model->hparams, layer, rule->n_rows);
+  uint64_t n_in = dim_value(&model->hparams, layer, rule->n_in),
+           n_rows = dim_value(&model->hparams, layer, rule->n_rows);
   if (tensor->dims[0] != n_in || tensor->dims[1] != n_rows || tensor->dims[2] != 1 || tensor->dims[3] != 1)
     return em_fail(error, EM_ERR_FORMAT,
                    "the tensor '%s' has the shape [%llu, %llu, %llu, %llu] where [%llu, %llu, 1, 1] is expected", name,
@@ -233,7 +247,8 @@ em_status em_model_open(const em_gguf *gguf, em_model **out, em_error *error) {
 
   uint32_t n_parts;
   if (em_gguf_get_u32(gguf, "split.count", &n_parts) && n_parts > 1)
-    EM_TRY(em_fail(error, EM_ERR_UNSUPPORTED, "this model is split into %u files, which Hearth cannot join yet", n_parts));
+    EM_TRY(
+        em_fail(error, EM_ERR_UNSUPPORTED, "this model is split into %u files, which Hearth cannot join yet", n_parts));
   EM_TRY(find_family(model, error));
   EM_TRY(em_hparams_read(gguf, model->family->name, &model->hparams, error));
   if (model->family->check)
@@ -283,7 +298,8 @@ uint64_t em_model_kv_token_bytes(const em_model *model, em_type type) {
   uint64_t total = 0;
   for (uint32_t i = 0; i < model->hparams.n_layers; i++) {
     uint64_t k, v;
-    if (!em_type_row_bytes(type, model->kv_layers[i].k_dim, &k) || !em_type_row_bytes(type, model->kv_layers[i].v_dim, &v))
+    if (!em_type_row_bytes(type, model->kv_layers[i].k_dim, &k) ||
+        !em_type_row_bytes(type, model->kv_layers[i].v_dim, &v))
       return 0;
     total += model->kv_layers[i].n_heads * (k + v);
   }

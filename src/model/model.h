@@ -1,9 +1,9 @@
-/* A model: the meaning of a GGUF file. It checks the hyper-parameters and binds every tensor, says what the model costs, uploads
- * the weights to a backend and emits the stages of a step.
+/* A model: the meaning of a GGUF file. It checks the hyper-parameters and binds every tensor, says what the model
+ * costs, uploads the weights to a backend and emits the stages of a step.
  *
- * em_model_open reads no tensor data. After EM_OK every hyper-parameter is inside its limits, the relations between them hold, and
- * every tensor has exactly the shape they ask for; what is not understood was refused by name, so that no file runs wrongly
- * in silence.
+ * em_model_open reads no tensor data. After EM_OK every hyper-parameter is inside its limits, the relations between
+ * them hold, and every tensor has exactly the shape they ask for; what is not understood was refused by name, so that
+ * no file runs wrongly in silence.
  *
  * An em_model is immutable after opening: reading it from several threads is safe. The em_gguf must outlive it.
  */
@@ -15,20 +15,20 @@
 typedef struct em_model em_model;
 typedef struct em_model_weights em_model_weights;
 
-/* Errors: EM_ERR_UNSUPPORTED (a family, tensor type or feature that cannot be run, named), EM_ERR_FORMAT (a key or tensor
- * that is missing, out of its range or of the wrong shape, named), EM_ERR_NO_MEMORY. */
+/* Errors: EM_ERR_UNSUPPORTED (a family, tensor type or feature that cannot be run, named), EM_ERR_FORMAT (a key or
+ * tensor that is missing, out of its range or of the wrong shape, named), EM_ERR_NO_MEMORY. */
 em_status em_model_open(const em_gguf *gguf, em_model **out, em_error *error) EM_MUST_USE;
 void em_model_close(em_model *model); /* NULL is legal */
 
-/* --- Facts ---------------------------------------------------------------------------------------------------------- */
+/* --- Facts -------------------------------------------------------------------------------------------------------- */
 
 typedef struct em_model_facts {
   char architecture[64]; /* the file's own word: "llama" */
   char name[128];        /* general.name, or "" */
   uint32_t n_layers, n_embd, n_vocab;
   uint32_t train_context_tokens;
-  uint64_t n_parameters;  /* values of all tensors that are used; a tied head counts once */
-  uint64_t weights_bytes; /* of these tensors in the file */
+  uint64_t n_parameters;            /* values of all tensors that are used; a tied head counts once */
+  uint64_t weights_bytes;           /* of these tensors in the file */
   uint64_t weights_bytes_per_token; /* of them, what the decoding of one token reads: every matrix and vector once, and
                                        one row of the embedding table */
 } em_model_facts;
@@ -49,17 +49,19 @@ uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes);
 /* The layers of the KV cache: em_kv_desc.layers. The array lives as long as the model. */
 const em_kv_layer *em_model_kv_layers(const em_model *model, uint32_t *n_layers);
 
-/* Bytes one position takes in a KV cache of this type; 0 when the type cannot hold the heads (Q8_0 needs multiples of 32). */
+/* Bytes one position takes in a KV cache of this type; 0 when the type cannot hold the heads (Q8_0 needs multiples of
+ * 32). */
 uint64_t em_model_kv_token_bytes(const em_model *model, em_type type);
 
-/* --- Weights on a backend ------------------------------------------------------------------------------------------- */
+/* --- Weights on a backend ----------------------------------------------------------------------------------------- */
 
 /* Bytes of all weights as the backend would store them. EM_ERR_UNSUPPORTED names a tensor type it cannot hold.
  * *step_bytes (or NULL): what decoding one token reads of them. */
 em_status em_model_weights_bytes(const em_model *model, const em_backend *backend, uint64_t *out, uint64_t *step_bytes,
                                  em_error *error) EM_MUST_USE;
 
-/* Called on the loading thread about every 10 ms of reading and at the end; returning false cancels. Bytes of the file. */
+/* Called on the loading thread about every 10 ms of reading and at the end, with bytes of the file; returning false
+ * cancels. */
 typedef bool (*em_model_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
 /* Reads every tensor and uploads it. progress may be NULL. At the end the file must still be the one that was opened.
@@ -72,7 +74,7 @@ em_status em_model_describe(const em_model *model, em_backend *backend, em_model
                             em_error *error) EM_MUST_USE;
 void em_model_weights_free(em_model_weights *weights); /* NULL is legal; before the backend is closed */
 
-/* --- The program ---------------------------------------------------------------------------------------------------- */
+/* --- The program -------------------------------------------------------------------------------------------------- */
 
 /* The part of an em_program_desc that a model decides. Owned by the caller, emptied by em_model_program_clear. */
 typedef struct em_model_program {
@@ -84,8 +86,8 @@ typedef struct em_model_program {
   em_value logits;
 } em_model_program;
 
-/* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows), and places
- * the values: those whose lives do not meet share memory. */
-em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows, uint32_t max_outputs,
-                         em_model_program *out, em_error *error) EM_MUST_USE;
+/* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows), and
+ * places the values: those whose lives do not meet share memory. */
+em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows,
+                         uint32_t max_outputs, em_model_program *out, em_error *error) EM_MUST_USE;
 void em_model_program_clear(em_model_program *program);

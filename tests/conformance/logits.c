@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Whole models against what others computed: the logits of tiny random models, and a trained model's greedy text.
  *
- * For every instruction set of this processor, for every Vulkan device (with the validation layer, whose every message fails
- * the test), and for several ways to cut the tokens into steps. */
+ * For every instruction set of this processor, for every Vulkan device (with the validation layer, whose every message
+ * fails the test), and for several ways to cut the tokens into steps. */
 #include "../check.h"
 
 #include <stdint.h>
@@ -115,8 +115,8 @@ static void check_arch(const char *name) {
           fprintf(stderr, "%s\n", error.text);
         CHECK_INT(r.n, N_TOKENS);
         double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
-        printf("%-11s %-8s kv %s batch %2u: NMSE %.2e\n", name, device_names[d], kv == 0 ? "f32" : "f16",
-               batches[b], e);
+        printf("%-11s %-8s kv %s batch %2u: NMSE %.2e\n", name, device_names[d], kv == 0 ? "f32" : "f16", batches[b],
+               e);
         CHECK(e <= (kv == 0 ? 1e-9 : 1e-5));
         /* How the tokens are cut into steps must not change a bit. */
         if (b == 0)
@@ -132,7 +132,7 @@ static void check_arch(const char *name) {
   free(logits_path);
 }
 
-/* --- stories260K ------------------------------------------------------------------------------------------------------- */
+/* --- stories260K -------------------------------------------------------------------------------------------------- */
 
 typedef struct story {
   int32_t tokens[256];
@@ -188,7 +188,8 @@ static void check_stories(void) {
       continue;
     const em_json *expected = em_json_get(golden, "tokens")->first; /* the first one is the prompt */
     int32_t prompt = (int32_t)expected->integer;
-    CHECK(em_engine_logits(engine, &prompt, 1, 1, compare_first, (void *)em_json_get(golden, "logits_pos0"), &error) == EM_OK);
+    CHECK(em_engine_logits(engine, &prompt, 1, 1, compare_first, (void *)em_json_get(golden, "logits_pos0"), &error) ==
+          EM_OK);
     story s = {0};
     em_request_params params = {
         .tokens = &prompt, .n_tokens = 1, .max_tokens = 200, .on_token = on_token, .on_finish = on_finish, .user = &s};
@@ -199,7 +200,8 @@ static void check_stories(void) {
     CHECK(s.finished && s.finish == EM_FINISH_LENGTH);
     CHECK_INT(s.n, 200);
     uint32_t same = 0;
-    for (expected = expected->next; expected && same < s.n && expected->integer == s.tokens[same]; expected = expected->next)
+    for (expected = expected->next; expected && same < s.n && expected->integer == s.tokens[same];
+         expected = expected->next)
       same++;
     CHECK_INT(same, 200);
     em_engine_close(engine);

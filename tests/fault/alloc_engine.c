@@ -47,8 +47,13 @@ static em_status scenario_answer(void) {
   for (int i = 0; i < 20; i++)
     prompt[i] = 300 + i;
   em_logit_bias bias = {400, 2};
-  em_request_params request = {.tokens = prompt, .n_tokens = 20, .max_tokens = 4, .on_token = on_token, .on_finish = on_finish,
-                               .user = &n_tokens, .sampling = {.temperature = 1, .biases = &bias, .n_biases = 1}};
+  em_request_params request = {.tokens = prompt,
+                               .n_tokens = 20,
+                               .max_tokens = 4,
+                               .on_token = on_token,
+                               .on_finish = on_finish,
+                               .user = &n_tokens,
+                               .sampling = {.temperature = 1, .biases = &bias, .n_biases = 1}};
   em_request_id id;
   for (int i = 0; i < 2 && status == EM_OK; i++) {
     status = em_engine_submit(engine, &request, &id, &error);
@@ -65,8 +70,14 @@ static em_status scenario_answer(void) {
 }
 
 int main(void) {
-  static const tiny_model model = {.architecture = "qwen3", .n_layers = 1, .n_embd = 32, .n_heads = 2, .n_kv_heads = 1,
-                                   .n_ff = 64, .context_tokens = 512, .type = EM_TYPE_Q8_0};
+  static const tiny_model model = {.architecture = "qwen3",
+                                   .n_layers = 1,
+                                   .n_embd = 32,
+                                   .n_heads = 2,
+                                   .n_kv_heads = 1,
+                                   .n_ff = 64,
+                                   .context_tokens = 512,
+                                   .type = EM_TYPE_Q8_0};
   file = tiny_model_make(&model, &file_bytes);
   check_scenario("plan", scenario_plan);
   check_scenario("answer", scenario_answer);

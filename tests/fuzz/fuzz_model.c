@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Takes any bytes for the header of a model whose weights are zeros: opens it, plans it, loads it and generates a few tokens.
- * Everything a file can say about a model passes through here. */
+/* Takes any bytes for the header of a model whose weights are zeros: opens it, plans it, loads it and generates a few
+ * tokens. Everything a file can say about a model passes through here. */
 #include "fuzz.h"
 
 #include <string.h>

@@ -73,7 +73,8 @@ int main(void) {
   em_pages_release(pages, &t.list);
   em_pages_release(pages, &u.list);
 
-  /* A partial page that nobody uses and that fits is taken over; nothing is copied, so going on from it takes no page. */
+  /* A partial page that nobody uses and that fits is taken over; nothing is copied, so going on from it takes no page.
+   */
   CHECK_INT(start(&s, a, 660), 650);
   em_pages_release(pages, &s.list);
   CHECK_INT(once(a, 660), 660);

@@ -18,7 +18,8 @@ static void check_plan(void) {
   em_engine_params params = {.backend = {.kind = EM_DEVICE_CPU, .n_threads = 1}, .kv_type = EM_TYPE_F16};
   em_memory_plan plan;
 
-  /* Plenty of memory: the house's 8192 tokens for each of four slots; 4 layers x 4 heads x (32 + 32) values of 2 bytes. */
+  /* Plenty of memory: the house's 8192 tokens for each of four slots; 4 layers x 4 heads x (32 + 32) values of 2 bytes.
+   */
   params.memory_limit_bytes = UINT64_C(1) << 40;
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
   CHECK_INT(plan.context_tokens, 8192);
@@ -54,7 +55,8 @@ static void check_plan(void) {
   CHECK(engine == NULL);
 
   /* More than the model was trained for is not given; slots and rows have limits. */
-  params = (em_engine_params){.backend = {.kind = EM_DEVICE_CPU, .n_threads = 1}, .context_tokens = 100000, .n_slots = 1};
+  params =
+      (em_engine_params){.backend = {.kind = EM_DEVICE_CPU, .n_threads = 1}, .context_tokens = 100000, .n_slots = 1};
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
   CHECK_INT(plan.context_tokens, 16384);
   params.n_slots = 65;
@@ -101,7 +103,7 @@ static void check_advisor(void) {
   CHECK_INT(em_advisor_reserve(&memory), UINT64_C(256) << 20);
 }
 
-/* --- Memory of another computer's files ------------------------------------------------------------------------------------ */
+/* --- Memory of another computer's files --------------------------------------------------------------------------- */
 
 static char root[] = "/tmp/hearth-root-XXXXXX";
 

@@ -26,7 +26,7 @@ static em_request_params nth_params(answer *a, int32_t prompts[N_PROMPTS][600], 
   return params;
 }
 
-/* The same requests one by one, all at once, with other chunks, slots and threads, and a second time with a warm cache. */
+/* The same requests one by one, all at once, with other chunks, slots and threads, and again with a warm cache. */
 static void check_independence(const tiny_model *tiny) {
   static int32_t prompts[N_PROMPTS][600];
   static answer alone[N_PROMPTS], together[N_PROMPTS];
@@ -197,9 +197,17 @@ static void check_refusals(void) {
   prompt[2] = 302;
   em_logit_bias bias = {512, 1};
   const em_sampling wrong[] = {
-      {.temperature = -1},         {.temperature = NAN}, {.temperature = 101},        {.top_p = 1.5f},
-      {.top_p = NAN},              {.min_p = -0.1f},     {.repetition_penalty = -1},  {.frequency_penalty = 2.5f},
-      {.presence_penalty = -3},    {.n_biases = 1},      {.n_biases = 1, .biases = &bias},
+      {.temperature = -1},
+      {.temperature = NAN},
+      {.temperature = 101},
+      {.top_p = 1.5f},
+      {.top_p = NAN},
+      {.min_p = -0.1f},
+      {.repetition_penalty = -1},
+      {.frequency_penalty = 2.5f},
+      {.presence_penalty = -3},
+      {.n_biases = 1},
+      {.n_biases = 1, .biases = &bias},
       {.n_biases = 1025, .biases = &bias},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -237,7 +245,7 @@ static void check_refusals(void) {
   CHECK_INT(many[0].n_finished + many[1].n_finished, 0);
 }
 
-/* --- Masks ------------------------------------------------------------------------------------------------------------- */
+/* --- Masks -------------------------------------------------------------------------------------------------------- */
 
 typedef struct masked {
   answer answer; /* the first member: the callbacks' user is both */
@@ -283,7 +291,7 @@ static void check_mask(void) {
   fixture_close(&f);
 }
 
-/* --- A request that fails ---------------------------------------------------------------------------------------------- */
+/* --- A request that fails ----------------------------------------------------------------------------------------- */
 
 /* A token whose embedding is no number spoils its own request and no other, neither beside it nor after it. */
 static void check_failure(void) {

@@ -15,7 +15,7 @@ static float random_value(void) {
   return (float)(random_state >> 40) * 0x1p-24f;
 }
 
-/* --- The plain sampler --------------------------------------------------------------------------------------------------- */
+/* --- The plain sampler -------------------------------------------------------------------------------------------- */
 
 typedef struct item {
   int32_t id;
@@ -76,8 +76,8 @@ static void compare(em_sampler *sampler, const float *logits, uint32_t n_vocab, 
     found = found || ids[i] == token;
   }
   if (!same)
-    fprintf(stderr, "vocabulary %u, temperature %g, top_k %u, top_p %g, min_p %g: %zu candidates, expected %zu\n", n_vocab,
-            (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, n, expected);
+    fprintf(stderr, "vocabulary %u, temperature %g, top_k %u, top_p %g, min_p %g: %zu candidates, expected %zu\n",
+            n_vocab, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, n, expected);
   CHECK(same);
   CHECK(found);
 }
@@ -116,7 +116,7 @@ static void check_filters(void) {
   }
 }
 
-/* --- Statistics --------------------------------------------------------------------------------------------------------- */
+/* --- Statistics --------------------------------------------------------------------------------------------------- */
 
 static void check_statistics(void) {
   enum { N = 6, DRAWS = 60000 };
@@ -149,7 +149,7 @@ static void check_statistics(void) {
   em_sampler_free(sampler);
 }
 
-/* --- Single settings ---------------------------------------------------------------------------------------------------- */
+/* --- Single settings ---------------------------------------------------------------------------------------------- */
 
 static int32_t pick(em_sampler *sampler, const float *logits, const em_sampling *s, const int32_t *history, uint32_t n,
                     const uint64_t *allowed) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Requests submitted, cancelled and awaited from several threads while one steps. Meant for the thread sanitizer as well. */
+/* Requests submitted, cancelled and awaited from several threads while one steps. Meant for the thread sanitizer as
+ * well. */
 #include "engine-fixture.h"
 
 #include <pthread.h>

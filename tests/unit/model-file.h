@@ -8,15 +8,15 @@
 
 typedef enum edit_kind {
   EDIT_NONE,
-  EDIT_DROP,     /* the key or tensor of this name */
-  EDIT_U32,      /* sets or adds a key */
+  EDIT_DROP, /* the key or tensor of this name */
+  EDIT_U32,  /* sets or adds a key */
   EDIT_F32,
   EDIT_TEXT,
   EDIT_BOOL,
-  EDIT_I32S,     /* array of n */
-  EDIT_TOKENS,   /* a vocabulary of n tokens */
-  EDIT_TENSOR,   /* sets or adds a tensor of F32 zeros with these dims (0: unused) */
-  EDIT_TYPE      /* gives a tensor the type `number` */
+  EDIT_I32S,   /* array of n */
+  EDIT_TOKENS, /* a vocabulary of n tokens */
+  EDIT_TENSOR, /* sets or adds a tensor of F32 zeros with these dims (0: unused) */
+  EDIT_TYPE    /* gives a tensor the type `number` */
 } edit_kind;
 
 typedef struct edit {
@@ -47,11 +47,21 @@ static const edit *find_edit(const model_file *file, const char *name) {
 
 static void put_edit(const model_file *file, const edit *e) {
   switch (e->kind) {
-  case EDIT_U32: em_gguf_put_u32(file->writer, e->name, e->number); break;
-  case EDIT_F32: em_gguf_put_f32(file->writer, e->name, e->real); break;
-  case EDIT_TEXT: em_gguf_put_text(file->writer, e->name, e->text); break;
-  case EDIT_BOOL: em_gguf_put_bool(file->writer, e->name, e->number != 0); break;
-  case EDIT_I32S: em_gguf_put_i32s(file->writer, e->name, e->items, e->n); break;
+  case EDIT_U32:
+    em_gguf_put_u32(file->writer, e->name, e->number);
+    break;
+  case EDIT_F32:
+    em_gguf_put_f32(file->writer, e->name, e->real);
+    break;
+  case EDIT_TEXT:
+    em_gguf_put_text(file->writer, e->name, e->text);
+    break;
+  case EDIT_BOOL:
+    em_gguf_put_bool(file->writer, e->name, e->number != 0);
+    break;
+  case EDIT_I32S:
+    em_gguf_put_i32s(file->writer, e->name, e->items, e->n);
+    break;
   case EDIT_TOKENS: {
     em_text *texts = calloc(e->n, sizeof *texts);
     char(*names)[32] = calloc(e->n, sizeof *names);
@@ -73,7 +83,8 @@ static void put_edit(const model_file *file, const edit *e) {
   }
   case EDIT_NONE:
   case EDIT_DROP:
-  case EDIT_TYPE: break;
+  case EDIT_TYPE:
+    break;
   }
 }
 
@@ -121,13 +132,13 @@ static char *make_model_file(const char *architecture, const edit *edits, size_t
       const char *name, *only; /* only: the architecture that has it */
       uint64_t n_in, n_rows;
     } tensors[] = {
-        {"attn_norm.weight", NULL, 64, 0},       {"attn_q.weight", NULL, 64, 64},
-        {"attn_k.weight", NULL, 64, 32},         {"attn_v.weight", NULL, 64, 32},
-        {"attn_q.bias", "qwen2", 64, 0},         {"attn_k.bias", "qwen2", 32, 0},
-        {"attn_v.bias", "qwen2", 32, 0},         {"attn_q_norm.weight", "qwen3", 16, 0},
-        {"attn_k_norm.weight", "qwen3", 16, 0},  {"attn_output.weight", NULL, 64, 64},
-        {"ffn_norm.weight", NULL, 64, 0},        {"ffn_gate.weight", NULL, 64, 96},
-        {"ffn_up.weight", NULL, 64, 96},         {"ffn_down.weight", NULL, 96, 64},
+        {"attn_norm.weight", NULL, 64, 0},      {"attn_q.weight", NULL, 64, 64},
+        {"attn_k.weight", NULL, 64, 32},        {"attn_v.weight", NULL, 64, 32},
+        {"attn_q.bias", "qwen2", 64, 0},        {"attn_k.bias", "qwen2", 32, 0},
+        {"attn_v.bias", "qwen2", 32, 0},        {"attn_q_norm.weight", "qwen3", 16, 0},
+        {"attn_k_norm.weight", "qwen3", 16, 0}, {"attn_output.weight", NULL, 64, 64},
+        {"ffn_norm.weight", NULL, 64, 0},       {"ffn_gate.weight", NULL, 64, 96},
+        {"ffn_up.weight", NULL, 64, 96},        {"ffn_down.weight", NULL, 96, 64},
     };
     for (size_t t = 0; t < sizeof tensors / sizeof tensors[0]; t++) {
       char name[64];

@@ -11,7 +11,7 @@ static em_backend *open_null(void) {
   return backend;
 }
 
-/* --- Loading ------------------------------------------------------------------------------------------------------------ */
+/* --- Loading ------------------------------------------------------------------------------------------------------ */
 
 typedef struct progress {
   uint64_t done, total;
@@ -79,7 +79,7 @@ static void check_load(void) {
   free(data);
 }
 
-/* --- Stages and values -------------------------------------------------------------------------------------------------- */
+/* --- Stages and values -------------------------------------------------------------------------------------------- */
 
 typedef struct life {
   uint32_t birth, death;
@@ -216,7 +216,8 @@ static void check_settings(void) {
   CHECK_INT(em_model_describe(o.model, backend, &weights, NULL), EM_OK);
   CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
   rope = &program.stages[2].rope_store.rope;
-  CHECK(rope->kind == EM_ROPE_NEOX && rope->base == 10000 && rope->freq_scale == 1 && rope->magnitude == 1 && !rope->factors);
+  CHECK(rope->kind == EM_ROPE_NEOX && rope->base == 10000 && rope->freq_scale == 1 && rope->magnitude == 1 &&
+        !rope->factors);
   CHECK(program.stages[2].rope_store.q_norm && program.stages[2].rope_store.k_norm);
   CHECK(program.stages[3].attention.scale == 0.25f);
   em_model_program_clear(&program);

@@ -2,9 +2,10 @@
 /* llama: Llama 2 and 3, Mistral, SmolLM, TinyLlama. Dense layers, neighbouring pairs rotate.
  *
  * Has caused bugs:
- * - The converters permute the rows of Q and K so that neighbouring pairs rotate; rotating halves gives fluent nonsense.
- * - Llama 3's long-context scaling is a table in the file (rope_freqs) that divides the angles; without it short prompts
- *   look right and long ones fall apart.
+ * - The converters permute the rows of Q and K so that neighbouring pairs rotate; rotating halves gives fluent
+ * nonsense.
+ * - Llama 3's long-context scaling is a table in the file (rope_freqs) that divides the angles; without it short
+ * prompts look right and long ones fall apart.
  * - Mixtral has this family's name too: it is told by expert_count, which em_hparams_read refuses. */
 #include "model/internal.h"
 
@@ -23,7 +24,8 @@ static const em_rule_group *const layer[] = {&em_rules_attention, &em_rules_ffn,
 
 static em_status check(const em_hparams *hparams, em_error *error) {
   if (hparams->n_rot != hparams->k_dim)
-    return em_fail(error, EM_ERR_FORMAT, "the model's 'llama.rope.dimension_count' is %u where the head's length, %u, is needed",
+    return em_fail(error, EM_ERR_FORMAT,
+                   "the model's 'llama.rope.dimension_count' is %u where the head's length, %u, is needed",
                    hparams->n_rot, hparams->k_dim);
   return EM_OK;
 }

@@ -145,6 +145,8 @@ def atspi():
     import gi
     gi.require_version("Atspi", "2.0")
     from gi.repository import Atspi, GLib
+    # The library warns about every program that keeps no cache for it.
+    GLib.log_set_handler("dbind", GLib.LogLevelFlags.LEVEL_WARNING, lambda *_: None, None)
     context = GLib.MainContext.default()
     while context.iteration(False):
         pass

@@ -247,6 +247,14 @@ def pictures(build, out, dark=False):
         hearth.find(role=("alert", "dialog"))
         pair("6-refused")
         hearth.dismiss()
+        stories = os.path.join(os.environ.get("HEARTH_SHARED", "nowhere"), "data/stories260K/stories260K-f32.gguf")
+        if os.path.exists(stories):
+            hearth.add_model(stories)
+            hearth.wait_text("Model: stories260K")
+            hearth.press("New Conversation")
+            ask(hearth, "Once upon a time, there was a little dragon who lived near a warm fire.")
+            wait_for_answer(hearth)
+            pair("7-story")
         hearth.quit()
 
 

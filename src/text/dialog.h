@@ -32,7 +32,8 @@ typedef struct em_message {
 
 /* Renders and tokenizes a conversation that the assistant is to answer, appending to *out (with BOS where the file asks for it
  * and the template has not written one itself). Without a template: the texts of all messages are joined as they are, so that
- * the model continues them. now_unix_s: the time templates may print. */
+ * the model continues them. now_unix_s: the time templates may print. Errors: as em_template_render (a template that refuses a
+ * conversation, one with a system message say, gives EM_ERR_FORMAT with its own words) and em_tokenize. */
 em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
                            em_tokens *out, em_error *error) EM_MUST_USE;
 
@@ -47,8 +48,9 @@ em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, 
 
 typedef struct em_reply em_reply;
 
-/* stops: NUL-terminated strings that end the answer and are not part of it (copied). continues: the answer goes on from text
- * without a template (a leading space is kept). */
+/* stops: NUL-terminated strings that end the answer and are not part of it (copied; empty ones end nothing). continues: the
+ * answer goes on from text without a template (a leading space is kept). The dialog must outlive the reply. Errors: EM_ERR_LIMIT
+ * (too many stops, one too long), EM_ERR_ARGUMENT (one is no UTF-8), EM_ERR_NO_MEMORY. */
 em_status em_reply_new(const em_dialog *dialog, const char *const *stops, size_t n_stops, bool continues, em_reply **out,
                        em_error *error) EM_MUST_USE;
 void em_reply_free(em_reply *reply);
@@ -64,5 +66,6 @@ typedef enum em_reply_state {
  * string) to *delta. After anything but EM_REPLY_GOES_ON no more tokens are taken. */
 em_reply_state em_reply_push(em_reply *reply, int32_t token, em_buffer *delta);
 
-/* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). */
+/* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). After an end token there
+ * is none. false: memory. */
 bool em_reply_flush(em_reply *reply, em_buffer *delta);

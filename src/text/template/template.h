@@ -37,7 +37,8 @@ typedef struct em_rendered {
 void em_rendered_clear(em_rendered *rendered);
 
 /* Renders with `context` (a JSON object: messages, tools, add_generation_prompt, bos_token, eos_token, ...). bos_token, eos_token
- * and the known names of roles count as the template's own text. now_unix_s is what strftime_now reads, as UTC. Errors: EM_ERR_FORMAT (an evaluation error, or raise_exception: its text), EM_ERR_LIMIT,
- * EM_ERR_NO_MEMORY. Thread-safe: a template is immutable. */
+ * and the known names of roles count as the template's own text. now_unix_s is what strftime_now reads, as UTC. Errors:
+ * EM_ERR_FORMAT (an evaluation error, or raise_exception: its text), EM_ERR_UNSUPPORTED (a filter or test by name, where a
+ * condition stood before it), EM_ERR_LIMIT, EM_ERR_NO_MEMORY. Thread-safe: a template is immutable. */
 em_status em_template_render(const em_template *template_, const em_json *context, int64_t now_unix_s, em_rendered *out,
                              em_error *error) EM_MUST_USE;

@@ -5,10 +5,10 @@
 #include "hardware/hardware.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* The first device that is a GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is last. */
+/* The first device that is a GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is
+ * last. */
 static em_status choose_vulkan(em_backend_params *params, em_error *error) {
   em_vulkan_device found[EM_MAX_DEVICES];
   uint32_t n;
@@ -31,9 +31,11 @@ em_status em_device_parse(const char *name, em_backend_params *params, em_error 
   }
   if (strcmp(name, "vulkan") == 0)
     return choose_vulkan(params, error);
-  if (strncmp(name, "vulkan:", 7) == 0 && name[7] >= '0' && name[7] <= '9' && (name[8] == '\0' || (name[8] >= '0' && name[8] <= '9' && name[9] == '\0'))) {
+  unsigned index;
+  int end = 0;
+  if (sscanf(name, "vulkan:%2u%n", &index, &end) == 1 && name[end] == '\0') {
     params->kind = EM_DEVICE_VULKAN;
-    params->device_index = (uint32_t)atoi(name + 7);
+    params->device_index = index;
     return EM_OK;
   }
   return em_fail(error, EM_ERR_ARGUMENT, "there is no device named \"%.40s\"", name);
@@ -77,8 +79,8 @@ static size_t list_vulkan(em_device *devices, uint32_t max) {
     devices[i] = (em_device){.memory_bytes = found[i].memory_bytes};
     snprintf(devices[i].name, sizeof devices[i].name, "vulkan:%u", i);
     snprintf(devices[i].type, sizeof devices[i].type, "%s", types[found[i].kind]);
-    snprintf(devices[i].description, sizeof devices[i].description, "%s%s%s", found[i].name, found[i].pci[0] ? " at " : "",
-             found[i].pci);
+    snprintf(devices[i].description, sizeof devices[i].description, "%s%s%s", found[i].name,
+             found[i].pci[0] ? " at " : "", found[i].pci);
     snprintf(devices[i].driver, sizeof devices[i].driver, "%s", found[i].driver);
   }
   return n;

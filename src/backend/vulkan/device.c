@@ -39,7 +39,8 @@ em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *e
   return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
 }
 
-/* --- The loader and the instance -------------------------------------------------------------------------------------- */
+/* --- The loader and the instance
+ * -------------------------------------------------------------------------------------- */
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL report(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                              VkDebugUtilsMessageTypeFlagsEXT types,
@@ -97,9 +98,9 @@ static em_status open_instance(em_vk *vk, em_error *error) {
     vk->instance = VK_NULL_HANDLE;
     return em_vk_result(vk, result, "creating the instance", error);
   }
-#define X(name)                                                                                       \
-  vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name);                                          \
-  if (!vk->fn.name)                                                                                   \
+#define X(name)                                              \
+  vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name); \
+  if (!vk->fn.name)                                          \
     return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is too old (no vk" #name ")");
   EM_VK_INSTANCE_FUNCTIONS(X)
 #undef X
@@ -108,7 +109,8 @@ static em_status open_instance(em_vk *vk, em_error *error) {
   return EM_OK;
 }
 
-/* --- Devices ---------------------------------------------------------------------------------------------------------- */
+/* --- Devices
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static int rank(VkPhysicalDeviceType type) {
   switch (type) {
@@ -159,8 +161,8 @@ static em_status enumerate(em_vk *vk, VkPhysicalDevice out[MAX_DEVICES], uint32_
 
 static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) {
   VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
-  VkPhysicalDevicePCIBusInfoPropertiesEXT pci = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT, .pNext = &driver};
+  VkPhysicalDevicePCIBusInfoPropertiesEXT pci = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT,
+                                                 .pNext = &driver};
   VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &driver};
   bool has_pci = has_extension(vk, device, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
   if (has_pci)
@@ -174,8 +176,8 @@ static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) 
               : rank(properties.properties.deviceType) == 1 ? EM_VULKAN_INTEGRATED
               : rank(properties.properties.deviceType) == 2 ? EM_VULKAN_VIRTUAL
                                                             : EM_VULKAN_SOFTWARE;
-  /* An integrated device may split what it can use into several local heaps (its carve-out and the rest); all of them count. A
-   * discrete one has one that matters. */
+  /* An integrated device may split what it can use into several local heaps (its carve-out and the rest); all of them
+   * count. A discrete one has one that matters. */
   for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
     const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
     if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
@@ -242,8 +244,7 @@ static em_status choose_queue(em_vk *vk, em_error *error) {
 }
 
 static void read_limits(em_vk *vk) {
-  VkPhysicalDeviceMaintenance3Properties three = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
+  VkPhysicalDeviceMaintenance3Properties three = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
   VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
                                                  .pNext = &three};
   vk->driver = (VkPhysicalDeviceDriverProperties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
@@ -302,11 +303,11 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   if (result != VK_SUCCESS)
     vk->device = VK_NULL_HANDLE;
   EM_TRY(em_vk_result(vk, result, "creating the device", error));
-#define X(name)                                                                                          \
-  vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);                          \
-  if (!vk->fn.name) {                                                                                    \
-    status = em_fail(error, EM_ERR_UNSUPPORTED, "the graphics driver is too old (no vk" #name ")");      \
-    goto fail;                                                                                           \
+#define X(name)                                                                                     \
+  vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);                     \
+  if (!vk->fn.name) {                                                                               \
+    status = em_fail(error, EM_ERR_UNSUPPORTED, "the graphics driver is too old (no vk" #name ")"); \
+    goto fail;                                                                                      \
   }
   EM_VK_DEVICE_FUNCTIONS(X)
 #undef X

@@ -6,9 +6,9 @@
 enum { FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_K, FORMAT_Q6_K };
 
 static const em_vk_layout layouts[EM_N_TYPES] = {
-    [EM_TYPE_F32] = {FORMAT_F32, 4, 32},     [EM_TYPE_F16] = {FORMAT_F16, 8, 32},
-    [EM_TYPE_BF16] = {FORMAT_BF16, 8, 32},   [EM_TYPE_Q8_0] = {FORMAT_Q8_0, 32, 68},
-    [EM_TYPE_Q4_0] = {FORMAT_Q4_0, 32, 36},  [EM_TYPE_Q4_K] = {FORMAT_Q4_K, 256, 288},
+    [EM_TYPE_F32] = {FORMAT_F32, 4, 32},      [EM_TYPE_F16] = {FORMAT_F16, 8, 32},
+    [EM_TYPE_BF16] = {FORMAT_BF16, 8, 32},    [EM_TYPE_Q8_0] = {FORMAT_Q8_0, 32, 68},
+    [EM_TYPE_Q4_0] = {FORMAT_Q4_0, 32, 36},   [EM_TYPE_Q4_K] = {FORMAT_Q4_K, 256, 288},
     [EM_TYPE_Q6_K] = {FORMAT_Q6_K, 256, 420},
 };
 
@@ -23,7 +23,8 @@ uint64_t em_vk_tile_bytes(const em_vk_layout *layout, uint64_t n_in) {
   return chunks * layout->chunk_vectors * 16;
 }
 
-/* Sixteen bytes of nibbles from 32 values of 0..15: byte i of word w holds value 8 w + i low and value 8 w + 4 + i high. */
+/* Sixteen bytes of nibbles from 32 values of 0..15: byte i of word w holds value 8 w + i low and value 8 w + 4 + i
+ * high. */
 static void pack_nibbles(const uint8_t values[32], uint8_t out[16]) {
   for (unsigned w = 0; w < 4; w++)
     for (unsigned i = 0; i < 4; i++)

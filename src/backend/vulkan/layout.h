@@ -6,7 +6,7 @@
 #define EM_VK_TILE_ROWS 32u
 
 typedef struct em_vk_layout {
-  uint32_t format;        /* FORMAT_* of formats.glsl */
+  uint32_t format; /* FORMAT_* of formats.glsl */
   uint32_t chunk_values;
   uint32_t chunk_vectors; /* 16-byte vectors of a chunk of a tile */
 } em_vk_layout;
@@ -17,6 +17,7 @@ const em_vk_layout *em_vk_layout_get(em_type type);
 /* Bytes of a tile of rows of n_in values. */
 uint64_t em_vk_tile_bytes(const em_vk_layout *layout, uint64_t n_in);
 
-/* Repacks n_rows (1..32) file rows of n_in values, row_bytes apart, to one tile. Missing rows and values become zeros. */
+/* Repacks n_rows (1..32) file rows of n_in values, row_bytes apart, to one tile. Missing rows and values become zeros.
+ */
 void em_vk_pack_tile(const em_vk_layout *layout, uint64_t n_in, const uint8_t *rows, uint64_t row_bytes,
                      uint32_t n_rows, uint8_t *tile);

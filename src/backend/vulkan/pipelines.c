@@ -37,9 +37,8 @@ em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipe
   const em_vk_spirv *spirv = &em_vk_spirvs[variant->shader];
   VkShaderModule *module = &vulkan->modules[variant->shader];
   if (!*module) {
-    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                     .codeSize = spirv->bytes,
-                                     .pCode = spirv->words};
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = spirv->bytes, .pCode = spirv->words};
     VkResult result = vk->fn.CreateShaderModule(vk->device, &info, NULL, module);
     if (result != VK_SUCCESS)
       *module = VK_NULL_HANDLE;

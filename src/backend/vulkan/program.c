@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Programs: each step is one of three command buffers, recorded once and replayed. All that changes between steps is in the
- * step buffer: the rows, the page tables, the rotations and the sizes of the dispatches, which the host computes. */
+/* Programs: each step is one of three command buffers, recorded once and replayed. All that changes between steps is in
+ * the step buffer: the rows, the page tables, the rotations and the sizes of the dispatches, which the host computes.
+ */
 #include "backend/vulkan/vulkan.h"
 
 #include <math.h>
@@ -62,7 +63,8 @@ typedef struct em_vulkan_program {
   uint64_t output_bytes;   /* weights read once a step with outputs */
 } em_vulkan_program;
 
-/* --- Sizes ------------------------------------------------------------------------------------------------------------- */
+/* --- Sizes
+ * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct sizes {
   uint64_t scratch, step_words, rotation_words, logits, normed, partial;
@@ -159,7 +161,8 @@ em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_de
   return status;
 }
 
-/* --- Recording --------------------------------------------------------------------------------------------------------- */
+/* --- Recording
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* The push constants of each shader, laid out as the shaders declare them. */
 typedef struct push_embed {
@@ -470,14 +473,15 @@ static em_status record(em_vulkan *vulkan, em_vulkan_program *program, row_famil
   VkMemoryBarrier to_host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-  vk->fn.CmdPipelineBarrier(r.commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &to_host,
-                            0, NULL, 0, NULL);
+  vk->fn.CmdPipelineBarrier(r.commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                            &to_host, 0, NULL, 0, NULL);
   EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(r.commands), "recording", error));
 fail:
   return status;
 }
 
-/* --- Making and freeing ------------------------------------------------------------------------------------------------ */
+/* --- Making and freeing
+ * ------------------------------------------------------------------------------------------------ */
 
 static em_status make_rotations(em_vulkan_program *program, em_error *error) {
   const em_program_desc *desc = &program->base.desc;
@@ -580,7 +584,8 @@ void em_vulkan_program_free(em_program *base) {
   free(program);
 }
 
-/* --- Running ----------------------------------------------------------------------------------------------------------- */
+/* --- Running
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void write_step(em_vulkan_program *program, const em_step *step, row_family family) {
   const em_program_desc *desc = &program->base.desc;
@@ -663,8 +668,8 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
     return status;
   em_step_counters *counters = &base->counters;
   *counters = (em_step_counters){0};
-  counters->weights_bytes = program->fixed_bytes + program->row_bytes * step->n_rows +
-                            (step->n_outputs > 0 ? program->output_bytes : 0);
+  counters->weights_bytes =
+      program->fixed_bytes + program->row_bytes * step->n_rows + (step->n_outputs > 0 ? program->output_bytes : 0);
   counters->n_stages = program->n_dispatches[family];
   for (uint32_t i = 0; i < base->desc.n_stages; i++)
     if (base->desc.stages[i].kind == EM_STAGE_ATTENTION) {

@@ -1,10 +1,10 @@
 /* Vulkan: the device, its functions and its memory. Private to this room.
  *
- * The loader is opened at run time, so that a computer without Vulkan still runs Hearth. All functions are called through the
- * table in em_vk, filled for each device; tests replace entries of that table to make calls fail.
+ * The loader is opened at run time, so that a computer without Vulkan still runs Hearth. All functions are called
+ * through the table in em_vk, filled for each device; tests replace entries of that table to make calls fail.
  *
- * Any unexpected result latches `failed`: from then on every call of this backend fails with EM_ERR_DEVICE, and the owner
- * closes it and opens it again. Waits are bounded.
+ * Any unexpected result latches `failed`: from then on every call of this backend fails with EM_ERR_DEVICE, and the
+ * owner closes it and opens it again. Waits are bounded.
  */
 #pragma once
 
@@ -13,61 +13,61 @@
 
 #include "backend/backend.h"
 
-#define EM_VK_INSTANCE_FUNCTIONS(X)          \
-  X(DestroyInstance)                         \
-  X(EnumeratePhysicalDevices)                \
-  X(GetPhysicalDeviceProperties2)            \
-  X(GetPhysicalDeviceFeatures2)              \
-  X(GetPhysicalDeviceMemoryProperties2)      \
-  X(GetPhysicalDeviceQueueFamilyProperties)  \
-  X(EnumerateDeviceExtensionProperties)      \
-  X(CreateDevice)                            \
+#define EM_VK_INSTANCE_FUNCTIONS(X)         \
+  X(DestroyInstance)                        \
+  X(EnumeratePhysicalDevices)               \
+  X(GetPhysicalDeviceProperties2)           \
+  X(GetPhysicalDeviceFeatures2)             \
+  X(GetPhysicalDeviceMemoryProperties2)     \
+  X(GetPhysicalDeviceQueueFamilyProperties) \
+  X(EnumerateDeviceExtensionProperties)     \
+  X(CreateDevice)                           \
   X(GetDeviceProcAddr)
 
-#define EM_VK_DEVICE_FUNCTIONS(X)   \
-  X(DestroyDevice)                  \
-  X(GetDeviceQueue)                 \
-  X(AllocateMemory)                 \
-  X(FreeMemory)                     \
-  X(MapMemory)                      \
-  X(CreateBuffer)                   \
-  X(DestroyBuffer)                  \
-  X(GetBufferMemoryRequirements)    \
-  X(BindBufferMemory)               \
-  X(GetBufferDeviceAddress)         \
-  X(CreateShaderModule)             \
-  X(DestroyShaderModule)            \
-  X(CreatePipelineLayout)           \
-  X(DestroyPipelineLayout)          \
-  X(CreatePipelineCache)            \
-  X(DestroyPipelineCache)           \
-  X(GetPipelineCacheData)           \
-  X(CreateComputePipelines)         \
-  X(DestroyPipeline)                \
-  X(CreateCommandPool)              \
-  X(DestroyCommandPool)             \
-  X(AllocateCommandBuffers)         \
-  X(FreeCommandBuffers)             \
-  X(BeginCommandBuffer)             \
-  X(EndCommandBuffer)               \
-  X(ResetCommandBuffer)             \
-  X(CmdBindPipeline)                \
-  X(CmdPushConstants)               \
-  X(CmdDispatch)                    \
-  X(CmdDispatchIndirect)            \
-  X(CmdPipelineBarrier)             \
-  X(CmdCopyBuffer)                  \
-  X(CmdFillBuffer)                  \
-  X(CreateSemaphore)                \
-  X(DestroySemaphore)               \
-  X(WaitSemaphores)                 \
-  X(QueueSubmit)                    \
+#define EM_VK_DEVICE_FUNCTIONS(X) \
+  X(DestroyDevice)                \
+  X(GetDeviceQueue)               \
+  X(AllocateMemory)               \
+  X(FreeMemory)                   \
+  X(MapMemory)                    \
+  X(CreateBuffer)                 \
+  X(DestroyBuffer)                \
+  X(GetBufferMemoryRequirements)  \
+  X(BindBufferMemory)             \
+  X(GetBufferDeviceAddress)       \
+  X(CreateShaderModule)           \
+  X(DestroyShaderModule)          \
+  X(CreatePipelineLayout)         \
+  X(DestroyPipelineLayout)        \
+  X(CreatePipelineCache)          \
+  X(DestroyPipelineCache)         \
+  X(GetPipelineCacheData)         \
+  X(CreateComputePipelines)       \
+  X(DestroyPipeline)              \
+  X(CreateCommandPool)            \
+  X(DestroyCommandPool)           \
+  X(AllocateCommandBuffers)       \
+  X(FreeCommandBuffers)           \
+  X(BeginCommandBuffer)           \
+  X(EndCommandBuffer)             \
+  X(ResetCommandBuffer)           \
+  X(CmdBindPipeline)              \
+  X(CmdPushConstants)             \
+  X(CmdDispatch)                  \
+  X(CmdDispatchIndirect)          \
+  X(CmdPipelineBarrier)           \
+  X(CmdCopyBuffer)                \
+  X(CmdFillBuffer)                \
+  X(CreateSemaphore)              \
+  X(DestroySemaphore)             \
+  X(WaitSemaphores)               \
+  X(QueueSubmit)                  \
   X(DeviceWaitIdle)
 
 /* Optional: names and labels, NULL without VK_EXT_debug_utils. */
-#define EM_VK_DEBUG_FUNCTIONS(X)     \
-  X(SetDebugUtilsObjectNameEXT)      \
-  X(CmdBeginDebugUtilsLabelEXT)      \
+#define EM_VK_DEBUG_FUNCTIONS(X) \
+  X(SetDebugUtilsObjectNameEXT)  \
+  X(CmdBeginDebugUtilsLabelEXT)  \
   X(CmdEndDebugUtilsLabelEXT)
 
 typedef struct em_vk_functions {
@@ -91,24 +91,24 @@ typedef struct em_vk {
   VkPhysicalDeviceMemoryProperties memory;
   uint64_t max_allocation_bytes; /* of one allocation and one buffer */
   uint32_t subgroup_size;
-  bool software;       /* a processor pretending to be a GPU */
-  bool unified;        /* all device memory can be written by the host */
-  uint32_t split;      /* invocations that share a row's sum in linear.comp */
-  uint32_t broadcast;  /* BROADCAST of linear.comp */
+  bool software;      /* a processor pretending to be a GPU */
+  bool unified;       /* all device memory can be written by the host */
+  uint32_t split;     /* invocations that share a row's sum in linear.comp */
+  uint32_t broadcast; /* BROADCAST of linear.comp */
   bool failed;
 
   VkCommandPool commands;
   VkSemaphore timeline;
-  uint64_t submitted; /* the timeline's value after the last submit */
+  uint64_t submitted;           /* the timeline's value after the last submit */
   struct em_vk_buffer *staging; /* made when first needed */
 } em_vk;
 
-/* Called when a device's functions have been loaded, the instance's and then the device's: tests put failing or lying ones in
- * their place. NULL outside tests. */
+/* Called when a device's functions have been loaded, the instance's and then the device's: tests put failing or lying
+ * ones in their place. NULL outside tests. */
 extern void (*em_vk_hook)(em_vk_functions *functions);
 
-/* Turns a result that is not VK_SUCCESS into a status with a sentence naming `what`, and latches vk->failed when the device
- * cannot be trusted any more (lost, timed out, unknown). */
+/* Turns a result that is not VK_SUCCESS into a status with a sentence naming `what`, and latches vk->failed when the
+ * device cannot be trusted any more (lost, timed out, unknown). */
 em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *error);
 
 /* Opens device `index` of the order in which em_vk_list gives them. */
@@ -123,15 +123,17 @@ void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *forma
 #define EM_VK_WAIT_NS 10000000000ull
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
-/* A command buffer for a few transfers: begun, then ended, run, waited for and freed. em_vk_finish frees it whatever happens. */
+/* A command buffer for a few transfers: begun, then ended, run, waited for and freed. em_vk_finish frees it whatever
+ * happens. */
 em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error);
 em_status em_vk_finish(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
-/* --- Memory ---------------------------------------------------------------------------------------------------------- */
+/* --- Memory ----------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum em_vk_place {
-  EM_VK_DEVICE, /* device memory; mapped too where the device's memory is the host's */
-  EM_VK_HOST,   /* host memory that the device reads: step parameters, staging */
+  EM_VK_DEVICE,  /* device memory; mapped too where the device's memory is the host's */
+  EM_VK_HOST,    /* host memory that the device reads: step parameters, staging */
   EM_VK_READBACK /* host memory that the host reads: cached where there is such */
 } em_vk_place;
 
@@ -143,8 +145,8 @@ typedef struct em_vk_buffer {
   void *mapped; /* NULL where the host cannot see it */
 } em_vk_buffer;
 
-/* Allocates a zeroed buffer with a device address; bytes at most vk->max_allocation_bytes. EM_ERR_NO_MEMORY when the device or the host is
- * full. */
+/* Allocates a zeroed buffer with a device address; bytes at most vk->max_allocation_bytes. EM_ERR_NO_MEMORY when the
+ * device or the host is full. */
 em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const char *name, em_vk_buffer *out,
                            em_error *error);
 void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer);
@@ -162,6 +164,7 @@ em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, b
                              em_vk_segments *out, em_error *error);
 void em_vk_segments_free(em_vk *vk, em_vk_segments *segments);
 
-/* Writes `bytes` bytes from data to buffer at offset, through a staging buffer where the host cannot see it. Returns when they are
- * there. */
-em_status em_vk_write(em_vk *vk, em_vk_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes, em_error *error);
+/* Writes `bytes` bytes from data to buffer at offset, through a staging buffer where the host cannot see it. Returns
+ * when they are there. */
+em_status em_vk_write(em_vk *vk, em_vk_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
+                      em_error *error);

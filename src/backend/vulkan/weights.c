@@ -73,14 +73,15 @@ static em_status load_tiles(em_vulkan *vulkan, em_vulkan_weights *weights, const
   uint8_t *rows = NULL, *packed = NULL;
   if (!em_type_row_bytes(desc->type, desc->n_in, &row_bytes))
     return em_fail(error, EM_ERR_ARGUMENT, "%s has no whole number of blocks", desc->name);
-  EM_TRY(em_vk_segments_new(vk, tiles, tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name, &weights->tiles, error));
+  EM_TRY(
+      em_vk_segments_new(vk, tiles, tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name, &weights->tiles, error));
   uint64_t at_once = READ_BYTES / (row_bytes * EM_VK_TILE_ROWS);
   if (at_once == 0)
     at_once = 1;
   if (at_once > tiles)
     at_once = tiles;
-  rows = malloc(at_once * EM_VK_TILE_ROWS * row_bytes);
-  packed = malloc(at_once * tile_bytes);
+  rows = em_calloc(at_once * EM_VK_TILE_ROWS, row_bytes);
+  packed = em_calloc(at_once, tile_bytes);
   if (!rows || !packed) {
     status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
     goto fail;
@@ -145,7 +146,8 @@ void em_vulkan_weights_free(em_weights *base) {
   free(weights);
 }
 
-/* --- The cache --------------------------------------------------------------------------------------------------------- */
+/* --- The cache
+ * --------------------------------------------------------------------------------------------------------- */
 
 uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim) {
   if (type == EM_TYPE_Q8_0)
@@ -165,7 +167,8 @@ em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, 
     if (l->k_dim > 256 || l->v_dim > 256 || l->k_dim % 8 != 0 || l->v_dim % 8 != 0)
       return em_fail(error, EM_ERR_UNSUPPORTED, "heads of %u and %u values have no shaders yet", l->k_dim, l->v_dim);
     if (!em_mul_u64(desc->n_pages,
-                    page_bytes(desc->type, l->n_heads, l->k_dim) + page_bytes(desc->type, l->n_heads, l->v_dim), &layer) ||
+                    page_bytes(desc->type, l->n_heads, l->k_dim) + page_bytes(desc->type, l->n_heads, l->v_dim),
+                    &layer) ||
         !em_add_u64(total, layer, &total))
       return em_fail(error, EM_ERR_TOO_BIG, "the cache is too large");
   }
@@ -228,9 +231,8 @@ static void copy_pages(em_vk *vk, VkCommandBuffer commands, em_vk_segments *segm
   uint64_t target_at = to % segments->units_per_segment * segments->unit_bytes;
   uint64_t head_bytes = segments->unit_bytes / n_heads;
   for (uint32_t h = 0; h < n_heads; h++) {
-    VkBufferCopy region = {.srcOffset = source_at + h * head_bytes,
-                           .dstOffset = target_at + h * head_bytes,
-                           .size = stretch_bytes};
+    VkBufferCopy region = {
+        .srcOffset = source_at + h * head_bytes, .dstOffset = target_at + h * head_bytes, .size = stretch_bytes};
     vk->fn.CmdCopyBuffer(commands, source->buffer, target->buffer, 1, &region);
   }
 }

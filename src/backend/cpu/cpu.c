@@ -38,6 +38,8 @@ const char *em_cpu_isa_name(em_cpu_isa isa) {
 void em_kernels_get(em_cpu_isa isa, em_cpu_kernels *out) {
   em_kernels_scalar(out);
 #if defined(__x86_64__)
+  if (isa >= EM_ISA_AVX2)
+    em_kernels_avx2(out);
   if (isa >= EM_ISA_AVX512)
     em_kernels_avx512(out);
 #endif

@@ -25,6 +25,21 @@ typedef void (*em_unpack_fn)(const uint8_t *w, size_t k0, size_t n_k, uint8_t *d
 typedef void (*em_mul_fn)(const uint8_t *w0, const uint8_t *w1, size_t n_k, const uint8_t *x, size_t x_stride,
                           size_t n_cols, bool add, float *y);
 
+/* What becomes of one panel's products, r < n <= 16, row i < n_rows:
+ *   finish:        out[i][r] = y[0][i][r] + bias[0][r] + residual[i][r]
+ *   finish_swiglu: out[i][r] = g / (1 + exp(-g)) * u with g = y[0][i][r] + bias[0][r], u = y[1][i][r] + bias[1][r]
+ * Strides in floats. out may be residual. The relative error of exp is at most 3e-7 between -87 and 88; silu(g) is 0 below. */
+typedef struct em_finish {
+  const float *y[2];
+  size_t y_stride;
+  const float *bias[2];  /* NULL: none */
+  const float *residual; /* NULL: none */
+  size_t residual_stride;
+  float *out;
+  size_t out_stride;
+  size_t n_rows, n;
+} em_finish;
+
 #define EM_ATTEND_COLS 32u /* query columns of one call at most */
 
 /* One page of one KV head for some queries: for each column c, over the first n_tokens[c] positions t,
@@ -60,9 +75,9 @@ typedef struct em_cpu_kernels {
   /* Quantises n values (a multiple of 32). A NaN or infinity among 32 values makes their d NaN. */
   void (*quantise)(const float *x, size_t n, em_q8_block *row);
 
-  /* y[i] = g[i] / (1 + exp(-g[i])) * u[i]; y may be g or u. Relative error of exp at most 2e-7 within -87 .. 88; silu is 0 for
-   * smaller g. */
-  void (*swiglu)(const float *g, const float *u, size_t n, float *y);
+  /* The last step of a product, for a panel of a linear stage; see em_finish. */
+  void (*finish)(const em_finish *f);
+  void (*finish_swiglu)(const em_finish *f);
 
   /* Rotates a head in place: pairs (x[k], x[k + n]) when neox, else (x[2k], x[2k + 1]), k < n;
    * a' = a cos - b sin, b' = a sin + b cos. cos_sin: float32 [2][n]. */

@@ -18,8 +18,8 @@
  * Every other type is stored as EM_LAYOUT_Q8 with scales of its own: the error against the file's values is at most 1/254 of
  * the largest of 32 values.
  *
- * Unpacked panels (many rows of activations): per 32 k 512 bytes of 8 quads as u8 with an offset of 128, then float32
- * scales [16] (or two of 16 k each for Q6_K), then float32 minima [16] for Q4_K and Q5_K.
+ * Unpacked panels (many rows of activations) have one byte a value and float32 scales; how, is between the unpack and mul
+ * functions of one instruction set.
  *
  * Activations. A row of n values is em_q8_block [n / 32].
  *
@@ -53,7 +53,7 @@ typedef enum em_layout {
 #define EM_Q5_K_BLOCK_BYTES (8u * 320u + 2u * 128u + 2u * 32u)
 #define EM_Q6_K_BLOCK_BYTES (8u * 384u + 256u + 32u)
 
-/* Bytes of a group of 32 k of an unpacked panel at most: quads, two scales or a scale and a minimum. */
+/* Bytes of a group of 32 k of an unpacked panel at most: 8 quads and two vectors of float32. */
 #define EM_UNPACKED_GROUP_BYTES (512u + 128u)
 
 /* 32 quantised activations: x = d * q, |q| <= 127, d = max|x| / 127. One cache line. */

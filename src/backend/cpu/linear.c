@@ -59,30 +59,6 @@ static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsig
     em_pool_barrier(program->cpu->pool);
 }
 
-/* Adds bias and residual to n <= 16 values of row i at column `column`, and stores them. */
-static void finish(em_cpu_program *program, const em_stage_linear *stage, const float *bias, size_t i, size_t column,
-                   const float *y, size_t n) {
-  float *out = em_cpu_value(program, stage->out, i) + column, sum[EM_PANEL];
-  const float *residual =
-      stage->residual != EM_NO_VALUE ? row_of(program, stage, stage->residual, i) + column : NULL;
-  for (size_t r = 0; r < n; r++)
-    sum[r] = bias ? y[r] + bias[r] : y[r];
-  for (size_t r = 0; r < n; r++)
-    out[r] = residual ? sum[r] + residual[r] : sum[r];
-}
-
-/* The same for a gate and its value. */
-static void finish_swiglu(em_cpu_program *program, const em_stage_linear *stage, const float *const bias[2], size_t i,
-                          size_t column, const float *g, const float *u, size_t n) {
-  float gate[EM_PANEL], up[EM_PANEL], y[EM_PANEL];
-  for (size_t r = 0; r < EM_PANEL; r++) {
-    gate[r] = bias[0] && r < n ? g[r] + bias[0][r] : g[r];
-    up[r] = bias[1] && r < n ? u[r] + bias[1][r] : u[r];
-  }
-  program->cpu->kernels.swiglu(gate, up, EM_PANEL, y);
-  memcpy(em_cpu_value(program, stage->out, i) + column, y, n * sizeof *y);
-}
-
 /* Panels that are computed together: two neighbours of one part, or a gate's and its value's. */
 typedef struct unit {
   uint32_t part[2];
@@ -107,6 +83,29 @@ static size_t column_of(const em_stage_linear *stage, uint32_t part, size_t pane
   for (uint32_t p = 0; p < part && stage->activation == EM_ACT_NONE; p++)
     column += (size_t)stage->w[p]->n_rows;
   return column;
+}
+
+static const float *bias_of(const em_stage_linear *stage, uint32_t part, size_t first) {
+  const em_cpu_weights *bias = (const em_cpu_weights *)stage->bias[part];
+  return bias ? (const float *)bias->data + first : NULL;
+}
+
+/* Finishes a panel. Where only output rows are computed, the residual's rows lie apart unevenly. */
+static void add_residual_and_store(const em_cpu_program *program, const em_stage_linear *stage, size_t column,
+                                   em_finish *f) {
+  const em_cpu_kernels *kernels = &program->cpu->kernels;
+  size_t n = f->n_rows;
+  if (stage->residual == EM_NO_VALUE || !stage->outputs_only) {
+    f->residual = stage->residual == EM_NO_VALUE ? NULL : em_cpu_value(program, stage->residual, 0) + column;
+    f->residual_stride = f->out_stride;
+    kernels->finish(f);
+    return;
+  }
+  f->n_rows = 1;
+  for (size_t i = 0; i < n; i++, f->y[0] += f->y_stride, f->out += f->out_stride) {
+    f->residual = row_of(program, stage, stage->residual, i) + column;
+    kernels->finish(f);
+  }
 }
 
 /* Multiplies a unit's panels with all rows and finishes the result. */
@@ -137,22 +136,20 @@ static void run_unit(em_cpu_program *program, const em_stage_linear *stage, cons
                                  in->n_rows, own->tile + p * second);
     }
   }
-  const float *bias[2] = {NULL, NULL};
-  size_t n[2] = {0, 0};
   for (unsigned p = 0; p < u.n; p++) {
-    const em_weights *b = stage->bias[u.part[p]];
     size_t first = u.panel[p] * EM_PANEL, left = (size_t)w[p]->common.n_rows - first;
-    n[p] = left < EM_PANEL ? left : EM_PANEL;
-    bias[p] = b ? (const float *)((const em_cpu_weights *)b)->data + first : NULL;
-  }
-  for (size_t i = 0; i < in->n_rows; i++) {
-    const float *y = own->tile + i * row_floats;
+    em_finish f = {.y = {own->tile + p * second, own->tile + second},
+                   .y_stride = row_floats,
+                   .bias = {bias_of(stage, u.part[p], first), bias_of(stage, u.part[1], first)},
+                   .out = em_cpu_value(program, stage->out, 0) + column_of(stage, u.part[p], u.panel[p]),
+                   .out_stride = program->common.desc.values[stage->out].width,
+                   .n_rows = in->n_rows,
+                   .n = left < EM_PANEL ? left : EM_PANEL};
     if (stage->activation == EM_ACT_SWIGLU) {
-      finish_swiglu(program, stage, bias, i, u.panel[0] * EM_PANEL, y, y + second, n[0]);
-      continue;
+      kernels->finish_swiglu(&f);
+      break;
     }
-    for (unsigned p = 0; p < u.n; p++)
-      finish(program, stage, bias[p], i, column_of(stage, u.part[p], u.panel[p]), y + p * second, n[p]);
+    add_residual_and_store(program, stage, column_of(stage, u.part[p], u.panel[p]), &f);
   }
 }
 

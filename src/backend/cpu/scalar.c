@@ -205,9 +205,30 @@ float em_expf(float x) {
   return ldexpf(p, (int)n);
 }
 
-static void swiglu(const float *g, const float *u, size_t n, float *y) {
-  for (size_t i = 0; i < n; i++)
-    y[i] = g[i] / (1.0f + expf(-g[i])) * u[i];
+static void finish(const em_finish *f) {
+  for (size_t i = 0; i < f->n_rows; i++) {
+    for (size_t r = 0; r < f->n; r++) {
+      float y = f->y[0][i * f->y_stride + r];
+      if (f->bias[0])
+        y += f->bias[0][r];
+      if (f->residual)
+        y += f->residual[i * f->residual_stride + r];
+      f->out[i * f->out_stride + r] = y;
+    }
+  }
+}
+
+static void finish_swiglu(const em_finish *f) {
+  for (size_t i = 0; i < f->n_rows; i++) {
+    for (size_t r = 0; r < f->n; r++) {
+      float g = f->y[0][i * f->y_stride + r], u = f->y[1][i * f->y_stride + r];
+      if (f->bias[0])
+        g += f->bias[0][r];
+      if (f->bias[1])
+        u += f->bias[1][r];
+      f->out[i * f->out_stride + r] = g / (1.0f + expf(-g)) * u;
+    }
+  }
 }
 
 static void rope(float *x, const float *cos_sin, size_t n, bool neox) {
@@ -311,7 +332,8 @@ void em_kernels_scalar(em_cpu_kernels *kernels) {
               [EM_LAYOUT_Q6_K] = dot_q6_k},
       .rms_norm = rms_norm,
       .quantise = quantise,
-      .swiglu = swiglu,
+      .finish = finish,
+      .finish_swiglu = finish_swiglu,
       .rope = rope,
       .attend = {[EM_KV_F32] = attend_f32, [EM_KV_F16] = attend_f16, [EM_KV_Q8] = attend_q8},
       .to_f16 = to_f16,

@@ -85,13 +85,31 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
   }
 }
 
-static void swiglu(const float *g, const float *u, size_t n, float *y) {
-  const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
-  for (size_t i = 0; i < n; i += 16) {
-    __mmask16 mask = lanes(n, i);
-    __m512 gate = tail_load(g + i, mask), up = tail_load(u + i, mask);
-    __m512 e = exp16(_mm512_min_ps(_mm512_xor_ps(gate, sign), _mm512_set1_ps(88.0f)));
-    _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(one, e)), up));
+static void finish(const em_finish *f) {
+  __mmask16 mask = lanes(f->n, 0);
+  __m512 bias = f->bias[0] ? tail_load(f->bias[0], mask) : _mm512_setzero_ps();
+  for (size_t i = 0; i < f->n_rows; i++) {
+    __m512 y = tail_load(f->y[0] + i * f->y_stride, mask);
+    if (f->bias[0])
+      y = _mm512_add_ps(y, bias);
+    if (f->residual)
+      y = _mm512_add_ps(y, tail_load(f->residual + i * f->residual_stride, mask));
+    _mm512_mask_storeu_ps(f->out + i * f->out_stride, mask, y);
+  }
+}
+
+static void finish_swiglu(const em_finish *f) {
+  const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f), most = _mm512_set1_ps(88.0f);
+  __mmask16 mask = lanes(f->n, 0);
+  for (size_t i = 0; i < f->n_rows; i++) {
+    __m512 gate = tail_load(f->y[0] + i * f->y_stride, mask), up = tail_load(f->y[1] + i * f->y_stride, mask);
+    if (f->bias[0])
+      gate = _mm512_add_ps(gate, tail_load(f->bias[0], mask));
+    if (f->bias[1])
+      up = _mm512_add_ps(up, tail_load(f->bias[1], mask));
+    __m512 e = exp16(_mm512_min_ps(_mm512_xor_ps(gate, sign), most));
+    _mm512_mask_storeu_ps(f->out + i * f->out_stride, mask,
+                          _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(one, e)), up));
   }
 }
 
@@ -349,7 +367,8 @@ void em_kernels_avx512(em_cpu_kernels *kernels) {
   em_kernels_avx512_matmul(kernels);
   kernels->rms_norm = rms_norm;
   kernels->quantise = quantise;
-  kernels->swiglu = swiglu;
+  kernels->finish = finish;
+  kernels->finish_swiglu = finish_swiglu;
   kernels->rope = rope;
   kernels->to_f16 = to_f16;
   kernels->merge = merge;

@@ -37,6 +37,13 @@ INLINE __m512 load_i8(const uint8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
+/* Asks for the cache lines that the next group but some will read. */
+INLINE void look_ahead(const uint8_t *p, const size_t bytes) {
+  UNROLL
+  for (size_t i = 0; i < bytes; i += 64)
+    _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
 /* Four consecutive activations in every lane. */
 INLINE __m512i quad(const em_q8_block *x, int j) {
   int32_t bits;
@@ -133,7 +140,7 @@ INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t s
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
     __m512i quads[8], dots[MAX_COLS];
-    _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+    look_ahead(w, eight ? 512 : 256);
     if (eight)
       quads_q8(w, quads);
     else
@@ -161,6 +168,7 @@ INLINE void dot_q45_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t st
     __m512 d = load_f16(tail + 256), dmin = load_f16(tail + 288);
     for (size_t g = 0; g < 8; g++) {
       __m512i quads[8], dots[MAX_COLS];
+      look_ahead(w + g * group_bytes, group_bytes);
       if (five)
         quads_q5(w + g * group_bytes, quads);
       else
@@ -189,6 +197,7 @@ INLINE void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t str
     __m512 d = load_f16(tail + 256);
     for (size_t g = 0; g < 8; g++) {
       __m512i quads[8], dots[MAX_COLS];
+      look_ahead(w + g * 384, 384);
       quads_q6(w + g * 384, quads);
       UNROLL
       for (int h = 0; h < 2; h++) {

@@ -14,7 +14,7 @@
 #endif
 
 /* How far ahead of its reading a panel is asked for; past the processor's own streams, which stop at pages. */
-#define AHEAD 4096
+#define AHEAD 2048
 
 /* Parts of a table. */
 void em_kernels_avx2_matmul(em_cpu_kernels *kernels);

@@ -105,7 +105,7 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
   em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
   EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
   EM_TRY(allocate(engine, error));
-  em_scheduler_init(&engine->scheduler, engine->slots, engine->plan.n_slots, engine->plan.batch_rows);
+  em_scheduler_init(&engine->scheduler, engine->slots, &engine->plan);
   engine->has_scheduler = true;
   EM_TRY(em_model_load(engine->model, engine->backend, progress, user, &engine->weights, error));
   EM_TRY(make_program(engine, error));

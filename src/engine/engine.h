@@ -31,7 +31,9 @@ typedef struct em_engine_params {
 /* Called on the loading thread about every 10 ms of reading; returning false cancels. */
 typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
-/* What a plan needs, before anything is allocated. Bytes. */
+/* What a plan needs, before anything is allocated. Bytes. Where memory is short the slots share a smaller KV cache, so
+ * that requests that may grow long wait for one another; only when a single slot's context does not fit is the context
+ * cut. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
   uint64_t available_bytes; /* what the engine may use of this computer now (or the limit given) */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Sizes are asked of the backend with weights and a cache that hold no data, so that they are exact while nothing is
- * allocated. The context, where the caller leaves it open, is the longest that fits. */
+ * allocated. Where memory is short the slots share fewer pages, down to what one slot can use; then the context
+ * shrinks, if the caller left it open. */
 #include "engine/plan.h"
 
 #include <stdio.h>
@@ -47,15 +48,19 @@ em_program_desc em_plan_program(const em_plan *plan, const em_model_program *par
   };
 }
 
-/* Computes every size for a context and stores them in the plan. */
-static em_status size_for(planner *p, uint32_t context_tokens, em_error *error) {
+static uint32_t pages_for(uint32_t tokens) {
+  return tokens / EM_KV_PAGE_TOKENS + (tokens % EM_KV_PAGE_TOKENS != 0);
+}
+
+/* Computes every size for a context and a number of pages, and stores them in the plan. */
+static em_status size_for(planner *p, uint32_t context_tokens, uint32_t n_pages, em_error *error) {
   em_status status = EM_OK;
   em_plan *plan = p->plan;
   em_memory_plan *memory = &plan->memory;
   em_kv *kv = NULL;
   memory->context_tokens = context_tokens;
-  plan->max_pages = context_tokens / EM_KV_PAGE_TOKENS + (context_tokens % EM_KV_PAGE_TOKENS != 0);
-  plan->n_pages = plan->n_slots * plan->max_pages;
+  plan->max_pages = pages_for(context_tokens);
+  plan->n_pages = n_pages;
 
   em_kv_desc kv_desc = em_plan_kv(plan, p->model);
   EM_TRY(em_kv_bytes(p->backend, &kv_desc, &memory->kv_bytes, error));
@@ -77,30 +82,55 @@ fail:
   return status;
 }
 
-static em_status choose_context(planner *p, uint32_t wanted, em_error *error) {
-  em_memory_plan *memory = &p->plan->memory;
-  uint32_t trained = em_model_get_facts(p->model)->train_context_tokens;
-  uint32_t most = wanted > 0 ? wanted : DEFAULT_CONTEXT;
-  if (most > trained)
-    most = trained;
-  em_status status = size_for(p, most, error);
-  if (status != EM_OK || memory->total_bytes <= memory->available_bytes || wanted > 0)
-    return status;
+static bool fits(const planner *p) {
+  return p->plan->memory.total_bytes <= p->plan->memory.available_bytes;
+}
 
-  /* The longest whole number of pages that fits, found by halving; memory grows with the context. */
-  uint32_t fits = 0, too_long = most / EM_KV_PAGE_TOKENS + 1;
-  while (too_long - fits > 1) {
-    uint32_t middle = fits + (too_long - fits) / 2;
-    status = size_for(p, middle * EM_KV_PAGE_TOKENS < most ? middle * EM_KV_PAGE_TOKENS : most, error);
+/* Where not even one slot's pages fit, the longest context of whole pages that does; memory grows with the context. */
+static em_status shrink_context(planner *p, uint32_t most, em_error *error) {
+  uint32_t good = 0, bad = pages_for(most);
+  while (bad - good > 1) {
+    uint32_t middle = good + (bad - good) / 2;
+    em_status status = size_for(p, middle * EM_KV_PAGE_TOKENS, middle, error);
     if (status != EM_OK)
       return status;
-    if (memory->total_bytes <= memory->available_bytes)
-      fits = middle;
+    if (fits(p))
+      good = middle;
     else
-      too_long = middle;
+      bad = middle;
   }
-  uint32_t chosen = fits * EM_KV_PAGE_TOKENS, least = most < LEAST_CONTEXT ? most : LEAST_CONTEXT;
-  return size_for(p, chosen > least ? chosen : least, error);
+  uint32_t chosen = good * EM_KV_PAGE_TOKENS, least = most < LEAST_CONTEXT ? most : LEAST_CONTEXT;
+  chosen = chosen > least ? chosen : least;
+  return size_for(p, chosen, pages_for(chosen), error);
+}
+
+static em_status choose_sizes(planner *p, uint32_t wanted_context, em_error *error) {
+  uint32_t trained = em_model_get_facts(p->model)->train_context_tokens;
+  uint32_t context = wanted_context > 0 ? wanted_context : DEFAULT_CONTEXT;
+  if (context > trained)
+    context = trained;
+  uint32_t a_slot = pages_for(context), all = p->plan->n_slots * a_slot;
+  em_status status = size_for(p, context, all, error);
+  if (status != EM_OK || fits(p))
+    return status;
+  status = size_for(p, context, a_slot, error);
+  if (status != EM_OK)
+    return status;
+  if (!fits(p))
+    return wanted_context > 0 ? EM_OK : shrink_context(p, context, error);
+
+  uint32_t good = a_slot, bad = all;
+  while (bad - good > 1) {
+    uint32_t middle = good + (bad - good) / 2;
+    status = size_for(p, context, middle, error);
+    if (status != EM_OK)
+      return status;
+    if (fits(p))
+      good = middle;
+    else
+      bad = middle;
+  }
+  return size_for(p, context, good, error);
 }
 
 static void write_size(char *out, size_t out_bytes, uint64_t bytes) {
@@ -143,8 +173,8 @@ em_status em_plan_make(const em_model *model, em_backend *backend, const em_engi
   EM_TRY(em_model_weights_bytes(model, backend, &out->memory.weights_bytes, &out->weights_bytes_per_token, error));
   EM_TRY(em_model_describe(model, backend, &p.weights, error));
   EM_TRY(em_model_build(model, p.weights, out->batch_rows, out->n_slots, &p.parts, error));
-  EM_TRY(choose_context(&p, params->context_tokens, error));
-  if (out->memory.total_bytes > out->memory.available_bytes) {
+  EM_TRY(choose_sizes(&p, params->context_tokens, error));
+  if (!fits(&p)) {
     char needed[32], available[32];
     write_size(needed, sizeof needed, out->memory.total_bytes);
     write_size(available, sizeof available, out->memory.available_bytes);

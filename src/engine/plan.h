@@ -11,8 +11,8 @@ typedef struct em_plan {
   em_memory_plan memory;
   em_type kv_type;
   uint32_t n_slots, batch_rows;
-  uint32_t max_pages;                                   /* of a slot */
-  uint32_t n_pages;                                     /* of all */
+  uint32_t max_pages; /* of a slot */
+  uint32_t n_pages;   /* of all: enough for one slot at least, for every slot where memory allows */
   uint64_t weights_bytes_per_token, kv_bytes_per_token; /* as stored on the backend */
 } em_plan;
 

@@ -14,8 +14,14 @@ void em_request_free(em_request *request) {
   free(request);
 }
 
-void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, uint32_t n_slots, uint32_t batch_rows) {
-  *scheduler = (em_scheduler){.slots = slots, .n_slots = n_slots, .batch_rows = batch_rows};
+void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, const em_plan *plan) {
+  *scheduler = (em_scheduler){
+      .slots = slots,
+      .n_slots = plan->n_slots,
+      .batch_rows = plan->batch_rows,
+      .n_pages = plan->n_pages,
+      .context_tokens = plan->memory.context_tokens,
+  };
   pthread_mutex_init(&scheduler->lock, NULL);
   pthread_cond_init(&scheduler->changed, NULL);
 }
@@ -99,6 +105,14 @@ em_request *em_scheduler_next_cancelled(em_scheduler *scheduler) {
   return request;
 }
 
+/* The pages that a request's prompt and longest answer take. */
+static uint32_t pages_needed(const em_scheduler *scheduler, const em_request *request) {
+  uint64_t n = (uint64_t)request->params.n_tokens + request->params.max_tokens;
+  if (request->params.max_tokens == 0 || n > scheduler->context_tokens)
+    n = scheduler->context_tokens;
+  return (uint32_t)((n + EM_KV_PAGE_TOKENS - 1) / EM_KV_PAGE_TOKENS);
+}
+
 em_slot *em_scheduler_admit(em_scheduler *scheduler) {
   em_slot *slot = NULL;
   for (uint32_t i = 0; i < scheduler->n_slots && !slot; i++)
@@ -107,8 +121,11 @@ em_slot *em_scheduler_admit(em_scheduler *scheduler) {
   if (!slot)
     return NULL;
   pthread_mutex_lock(&scheduler->lock);
-  if (scheduler->n_queued > 0) {
+  uint32_t needed = scheduler->n_queued > 0 ? pages_needed(scheduler, scheduler->queue[0]) : UINT32_MAX;
+  if (needed <= scheduler->n_pages - scheduler->reserved_pages) {
     slot->request = unqueue(scheduler, 0);
+    slot->reserved_pages = needed;
+    scheduler->reserved_pages += needed;
     scheduler->n_alive++;
   } else {
     slot = NULL;
@@ -128,6 +145,7 @@ em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot) {
   pthread_mutex_lock(&scheduler->lock);
   em_request *request = slot->request;
   slot->request = NULL;
+  scheduler->reserved_pages -= slot->reserved_pages;
   scheduler->n_alive--;
   pthread_mutex_unlock(&scheduler->lock);
   return request;

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/kv.h"
+#include "engine/plan.h"
 
 typedef struct em_request {
   em_request_id id;
@@ -26,17 +27,19 @@ typedef struct em_slot {
   em_page_list pages;
   em_request_stats stats;
   uint64_t start_ns, first_token_ns, last_token_ns;
-  uint32_t n_rows; /* in the step at hand */
-  uint32_t output; /* index of its logits in that step, or EM_NO_OUTPUT */
+  uint32_t reserved_pages; /* that the request may come to need */
+  uint32_t n_rows;         /* in the step at hand */
+  uint32_t output;         /* index of its logits in that step, or EM_NO_OUTPUT */
 } em_slot;
 
 #define EM_NO_OUTPUT UINT32_MAX
 
 typedef struct em_scheduler {
   em_slot *slots;
-  uint32_t n_slots, batch_rows;
-  uint32_t turn;    /* the slot whose prefill comes first in the next step */
-  uint32_t n_alive; /* slots in use; guarded by lock */
+  uint32_t n_slots, batch_rows, n_pages, context_tokens;
+  uint32_t reserved_pages; /* of all slots */
+  uint32_t turn;           /* the slot whose prefill comes first in the next step */
+  uint32_t n_alive;        /* slots in use; guarded by lock */
   pthread_mutex_t lock;
   pthread_cond_t changed;
   /* Guarded by lock. */
@@ -47,7 +50,7 @@ typedef struct em_scheduler {
 } em_scheduler;
 
 /* slots are zeroed but for their tokens and page lists. */
-void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, uint32_t n_slots, uint32_t batch_rows);
+void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, const em_plan *plan);
 void em_scheduler_clear(em_scheduler *scheduler); /* frees the requests that are left */
 
 /* Takes the request over when it succeeds. EM_ERR_BUSY when the queue is full. */
@@ -63,7 +66,9 @@ bool em_scheduler_busy(em_scheduler *scheduler);
 /* Removes one cancelled request from the queue, or returns NULL. The caller ends it. */
 em_request *em_scheduler_next_cancelled(em_scheduler *scheduler);
 
-/* Puts the oldest queued request into a free slot and returns the slot, or NULL when there is no such pair. */
+/* Puts the oldest queued request into a free slot and returns the slot, or NULL when there is no such pair or too few
+ * pages of the cache are left for what the request may come to need: a request that has begun never runs out of them.
+ */
 em_slot *em_scheduler_admit(em_scheduler *scheduler);
 
 /* Whether the slot's request was cancelled. */

@@ -32,18 +32,30 @@ static void check_plan(void) {
   params.memory_limit_bytes = full;
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
   CHECK_INT(plan.context_tokens, 8192);
+  /* Then the slots share fewer pages, until one slot's are left; then the context shrinks. */
   params.memory_limit_bytes = full - 1;
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
-  CHECK_INT(plan.context_tokens, 8192 - 256);
+  CHECK_INT(plan.context_tokens, 8192);
+  CHECK_INT(plan.kv_bytes, 4ull * 8192 * 2048 - 256 * 2048);
   params.memory_limit_bytes = full / 2;
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
-  CHECK(plan.context_tokens % 256 == 0 && plan.context_tokens >= 512 && plan.context_tokens < 8192);
-  CHECK(plan.total_bytes <= full / 2 && plan.total_bytes + 4 * 256 * 2048 > full / 2 - (1 << 20));
+  CHECK_INT(plan.context_tokens, 8192);
+  CHECK(plan.total_bytes <= full / 2 && plan.total_bytes + 256 * 2048 + 4096 > full / 2);
+  params.n_slots = 1;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
+  uint64_t single = plan.total_bytes;
+  params.memory_limit_bytes = single - 1;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
+  CHECK_INT(plan.context_tokens, 8192 - 256);
+  params.memory_limit_bytes = single / 2;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
+  CHECK(plan.context_tokens % 256 == 0 && plan.context_tokens >= 512 && plan.context_tokens < 4096);
+  CHECK(plan.total_bytes <= single / 2);
 
   /* A context that was asked for is not cut; the plan still says what it would take. */
   params.context_tokens = 8192;
   CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_ERR_TOO_BIG);
-  CHECK_INT(plan.total_bytes, full);
+  CHECK_INT(plan.total_bytes, single);
   CHECK(strstr(error.text, "of memory and") && strstr(error.text, "are free"));
   em_engine *engine = NULL;
   CHECK_INT(em_engine_open(gguf, &params, NULL, NULL, &engine, NULL), EM_ERR_TOO_BIG);

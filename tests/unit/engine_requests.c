@@ -366,6 +366,80 @@ static void check_logits(void) {
   fixture_close(&f);
 }
 
+/* --- Sharing ------------------------------------------------------------------------------------------------------ */
+
+/* While one request reads a long prompt, another one's words keep coming, and two long prompts advance side by side. */
+static void check_fairness(void) {
+  static answer talker, reader, second;
+  static int32_t prompts[2][600];
+  make_prompt(prompts[0], 600, 1);
+  make_prompt(prompts[1], 600, 2);
+  fixture f;
+  em_engine_params params = fixture_params();
+  fixture_open(&f, &model, &params);
+  em_request_params request = answer_params(&talker, prompts[0], 4, 400);
+  answer_submit(f.engine, &talker, &request);
+  CHECK(em_engine_step(f.engine));
+  CHECK_INT(talker.n, 1);
+  request = answer_params(&reader, prompts[0], 600, 4);
+  answer_submit(f.engine, &reader, &request);
+  request = answer_params(&second, prompts[1], 600, 4);
+  answer_submit(f.engine, &second, &request);
+  uint32_t n_steps = 0;
+  while (reader.n == 0 && n_steps < 200) {
+    CHECK(em_engine_step(f.engine));
+    CHECK_INT(talker.n, ++n_steps + 1);
+  }
+  CHECK(n_steps >= 1200 / 16 - 2 && n_steps <= 1200 / 16 + 2);
+  CHECK(second.last_prefill + 64 > 600);
+  run_all(f.engine);
+  CHECK_INT(talker.n, 400);
+  CHECK_INT(reader.n + second.n, 8);
+  fixture_close(&f);
+}
+
+/* Where memory has room for one slot's pages only, requests that may need them all come one after the other, short ones
+ * run together, and all say the same as ever. */
+static void check_few_pages(void) {
+  static answer alone[3], answers[3];
+  static int32_t prompts[3][600];
+  for (uint32_t i = 0; i < 3; i++)
+    make_prompt(prompts[i], 600, i);
+  fixture f;
+  em_engine_params params = fixture_params();
+  for (int few = 0; few < 2; few++) {
+    fixture_open(&f, &model, &params);
+    const em_memory_plan plan = em_engine_get_facts(f.engine)->memory;
+    if (few) {
+      CHECK_INT(plan.kv_bytes, 1024 * em_engine_get_facts(f.engine)->kv_bytes_per_token);
+      CHECK_INT(plan.context_tokens, 1024);
+    }
+    for (int round = 0; round < 2; round++) {
+      memset(answers, 0, sizeof answers);
+      for (uint32_t i = 0; i < 3; i++) {
+        em_request_params request = answer_params(&answers[i], prompts[i], 100 + 100 * i, round ? 40 : 0);
+        answers[i].stop_after = 40;
+        answer_submit(f.engine, &answers[i], &request);
+      }
+      em_engine_step(f.engine);
+      em_engine_step(f.engine);
+      CHECK_INT(answers[2].n_prefills > 0, !few || round);
+      run_all(f.engine);
+      for (uint32_t i = 0; i < 3; i++) {
+        CHECK_INT(answers[i].n, 40);
+        CHECK_INT(answers[i].n_finished, 1);
+        if (few || round)
+          CHECK(same_answer(&answers[i], &alone[i]));
+        else
+          alone[i] = answers[i];
+      }
+    }
+    fixture_close(&f);
+    /* For the second engine: what the first took, less two slots' pages. */
+    params.memory_limit_bytes = plan.total_bytes - plan.kv_bytes / 3 * 2;
+  }
+}
+
 int main(void) {
   check_independence(&model);
   check_independence(&model_q8);
@@ -375,5 +449,7 @@ int main(void) {
   check_mask();
   check_failure();
   check_logits();
+  check_fairness();
+  check_few_pages();
   return check_done();
 }

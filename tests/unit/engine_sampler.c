@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "engine/sampler.h"
+#include "gguf/writer.h"
 
 #define MAX_VOCAB 5000
 
@@ -240,9 +241,38 @@ static void check_settings(void) {
   em_sampler_free(sampler);
 }
 
+/* What a file recommends is taken where it is legal. */
+static void check_defaults(void) {
+  for (int with = 0; with < 2; with++) {
+    em_gguf_writer *writer = em_gguf_writer_new(3);
+    if (with) {
+      em_gguf_put_f32(writer, "general.sampling.temp", 0.6f);
+      em_gguf_put_i32(writer, "general.sampling.top_k", 20);
+      em_gguf_put_f32(writer, "general.sampling.top_p", 1.5f);
+      em_gguf_put_f32(writer, "general.sampling.min_p", 0);
+      em_gguf_put_f32(writer, "general.sampling.penalty_repeat", 1.1f);
+    }
+    char *file;
+    size_t bytes;
+    em_gguf *gguf;
+    em_sampling s;
+    CHECK_INT(em_gguf_writer_finish(writer, NULL, &file, &bytes, NULL), EM_OK);
+    CHECK_INT(em_gguf_open_memory(file, bytes, bytes, &gguf, NULL), EM_OK);
+    em_default_sampling(gguf, &s);
+    CHECK(s.temperature == (with ? 0.6f : 0.7f) && s.top_p == 0.95f && s.min_p == (with ? 0 : 0.05f));
+    CHECK_INT(s.top_k, with ? 20 : 40);
+    CHECK(s.repetition_penalty == (with ? 1.1f : 0) && s.seed == 0 && s.n_biases == 0);
+    CHECK_INT(em_sampling_check(&s, 10, NULL), EM_OK);
+    em_gguf_close(gguf);
+    em_gguf_writer_free(writer);
+    free(file);
+  }
+}
+
 int main(void) {
   check_filters();
   check_statistics();
   check_settings();
+  check_defaults();
   return check_done();
 }

@@ -152,9 +152,7 @@ void em_kv_free(em_kv *kv) {
 em_status em_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
   if (from >= kv->n_pages || to >= kv->n_pages || n_tokens > EM_KV_PAGE_TOKENS)
     return em_fail(error, EM_ERR_ARGUMENT, "no such page of the KV cache");
-  if (from != to && n_tokens > 0)
-    kv->backend->fns->kv_copy(kv, from, to, n_tokens);
-  return EM_OK;
+  return from != to && n_tokens > 0 ? kv->backend->fns->kv_copy(kv, from, to, n_tokens, error) : EM_OK;
 }
 
 /* --- Programs ------------------------------------------------------------------------------------------------------- */

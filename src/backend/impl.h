@@ -19,7 +19,7 @@ typedef struct em_backend_fns {
   em_status (*kv_bytes)(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
   em_status (*kv_new)(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
   void (*kv_free)(em_kv *kv);
-  void (*kv_copy)(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
+  em_status (*kv_copy)(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
 
   em_status (*program_bytes)(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error);
   /* Makes the structure with its own parts only; the front has copied the description into `common`, which the

@@ -45,7 +45,7 @@ void em_cpu_weights_free(em_weights *weights);
 em_status em_cpu_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
 em_status em_cpu_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
 void em_cpu_kv_free(em_kv *kv);
-void em_cpu_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
+em_status em_cpu_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
 
 /* Bytes of one head of one page, and of one position in all heads. */
 uint64_t em_cpu_kv_head_bytes_k(int kind, uint32_t k_dim);

@@ -100,7 +100,7 @@ static void copy_k_part(int kind, const uint8_t *from, uint8_t *to, uint32_t k_d
   }
 }
 
-void em_cpu_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens) {
+em_status em_cpu_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
   em_cpu_kv *kv = (em_cpu_kv *)base;
   for (uint32_t i = 0; i < base->n_layers; i++) {
     const em_kv_layer *layer = &base->layers[i];
@@ -115,6 +115,7 @@ void em_cpu_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens) 
       memcpy(v_to, v_from, v_bytes(kv->kind, layer->v_dim) * n_tokens);
     }
   }
+  return EM_OK;
 }
 
 /* Quantises 32 values; the scale is rounded to f16 first and the values are divided by what is stored. */

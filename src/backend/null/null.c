@@ -58,7 +58,8 @@ static void null_kv_free(em_kv *kv) {
   free(kv);
 }
 
-static void null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens) {
+static em_status null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
+  return EM_OK;
 }
 
 static em_status null_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,

@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 #define MAX_DEVICES 16u
+#define PAGE_BYTES (64u << 10)
 
 void (*em_vk_hook)(em_vk_functions *functions);
 
@@ -62,16 +63,19 @@ static em_status open_instance(em_vk *vk, em_error *error) {
   memcpy(&get, &symbol, sizeof get);
   if (!get)
     return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is damaged");
-  PFN_vkCreateInstance create = (PFN_vkCreateInstance)get(NULL, "vkCreateInstance");
-  PFN_vkEnumerateInstanceExtensionProperties list =
-      (PFN_vkEnumerateInstanceExtensionProperties)get(NULL, "vkEnumerateInstanceExtensionProperties");
-  if (!create || !list)
-    return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is damaged");
+#define X(name)                                      \
+  vk->fn.name = (PFN_vk##name)get(NULL, "vk" #name); \
+  if (!vk->fn.name)                                  \
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is damaged (no vk" #name ")");
+  EM_VK_GLOBAL_FUNCTIONS(X)
+#undef X
+  if (em_vk_hook)
+    em_vk_hook(&vk->fn);
 
   bool debug_utils = false;
   VkExtensionProperties extensions[64];
   uint32_t n = sizeof extensions / sizeof extensions[0];
-  VkResult result = list(NULL, &n, extensions);
+  VkResult result = vk->fn.EnumerateInstanceExtensionProperties(NULL, &n, extensions);
   if (result == VK_SUCCESS || result == VK_INCOMPLETE)
     for (uint32_t i = 0; i < n; i++)
       debug_utils |= strcmp(extensions[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0;
@@ -93,11 +97,13 @@ static em_status open_instance(em_vk *vk, em_error *error) {
       .enabledExtensionCount = debug_utils ? 1 : 0,
       .ppEnabledExtensionNames = names,
   };
-  result = create(&info, NULL, &vk->instance);
-  if (result != VK_SUCCESS) {
+  result = vk->fn.CreateInstance(&info, NULL, &vk->instance);
+  if (result != VK_SUCCESS)
     vk->instance = VK_NULL_HANDLE;
+  if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "this computer has no Vulkan driver");
+  if (result != VK_SUCCESS)
     return em_vk_result(vk, result, "creating the instance", error);
-  }
 #define X(name)                                              \
   vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name); \
   if (!vk->fn.name)                                          \
@@ -211,7 +217,13 @@ fail:
   return status;
 }
 
+/* The shaders are compiled with subgroup broadcasts, even where they do not use them. */
+#define NEEDED_SUBGROUP_OPERATIONS (VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT)
+
 static em_status check_features(em_vk *vk, em_error *error) {
+  VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+  VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                            .pNext = &subgroup};
   VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &twelve};
   if (vk->properties.apiVersion < VK_API_VERSION_1_2)
@@ -225,6 +237,10 @@ static em_status check_features(em_vk *vk, em_error *error) {
                    !twelve.bufferDeviceAddress ? "buffer device addresses"
                    : !twelve.timelineSemaphore ? "timeline semaphores"
                                                : "scalar block layouts");
+  vk->fn.GetPhysicalDeviceProperties2(vk->physical, &properties);
+  if ((subgroup.supportedOperations & NEEDED_SUBGROUP_OPERATIONS) != NEEDED_SUBGROUP_OPERATIONS ||
+      !(subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
+    return em_fail(error, EM_ERR_UNSUPPORTED, "the driver of %s lacks subgroup broadcasts", vk->properties.deviceName);
   return EM_OK;
 }
 
@@ -264,6 +280,9 @@ static void read_limits(em_vk *vk) {
   vk->max_allocation_bytes = 1ull << 30;
   if (three.maxMemoryAllocationSize > 0 && three.maxMemoryAllocationSize < vk->max_allocation_bytes)
     vk->max_allocation_bytes = three.maxMemoryAllocationSize;
+  /* What a buffer of as many bytes needs may be rounded up to a page. */
+  if (vk->max_allocation_bytes > PAGE_BYTES)
+    vk->max_allocation_bytes -= vk->max_allocation_bytes % PAGE_BYTES;
   /* A processor runs one row's sum fastest in one go; a GPU hides its memory's latency with more invocations. */
   vk->split = vk->software ? 1 : 8;
   bool can_share = vk->subgroup_size == 8 || vk->subgroup_size == 16 || vk->subgroup_size == 32;
@@ -320,13 +339,17 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                   .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                   .queueFamilyIndex = vk->queue_family};
-  EM_TRY(em_vk_result(vk, vk->fn.CreateCommandPool(vk->device, &pool, NULL, &vk->commands), "making a command pool",
-                      error));
+  result = vk->fn.CreateCommandPool(vk->device, &pool, NULL, &vk->commands);
+  if (result != VK_SUCCESS)
+    vk->commands = VK_NULL_HANDLE;
+  EM_TRY(em_vk_result(vk, result, "making a command pool", error));
   VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                     .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
   VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
-  EM_TRY(em_vk_result(vk, vk->fn.CreateSemaphore(vk->device, &semaphore, NULL, &vk->timeline), "making a semaphore",
-                      error));
+  result = vk->fn.CreateSemaphore(vk->device, &semaphore, NULL, &vk->timeline);
+  if (result != VK_SUCCESS)
+    vk->timeline = VK_NULL_HANDLE;
+  EM_TRY(em_vk_result(vk, result, "making a semaphore", error));
   em_vk_name(vk, VK_OBJECT_TYPE_SEMAPHORE, (uint64_t)(uintptr_t)vk->timeline, "steps");
   return EM_OK;
 fail:
@@ -334,9 +357,33 @@ fail:
   return status;
 }
 
+static VkResult wait_for(em_vk *vk, uint64_t value, uint64_t timeout_ns) {
+  VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+                              .semaphoreCount = 1,
+                              .pSemaphores = &vk->timeline,
+                              .pValues = &value};
+  return vk->fn.WaitSemaphores(vk->device, &wait, timeout_ns);
+}
+
+bool em_vk_may_free(em_vk *vk) {
+  if (vk->failed && !vk->settled) {
+    vk->settled = true;
+    /* A device that was lost has stopped: Vulkan counts its work as done. */
+    VkResult result = vk->submitted > 0 ? wait_for(vk, vk->submitted, EM_VK_SETTLE_NS) : VK_SUCCESS;
+    vk->hung = result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST;
+    if (vk->hung)
+      em_log(EM_LOG_INFO, "vulkan: %s hangs; what it may still use is not freed", vk->properties.deviceName);
+  }
+  return !vk->hung;
+}
+
 void em_vk_close(em_vk *vk) {
+  if (!em_vk_may_free(vk)) {
+    free(vk->staging);
+    *vk = (em_vk){.failed = true};
+    return;
+  }
   if (vk->device) {
-    /* A lost device need not be waited for. */
     if (!vk->failed && vk->fn.DeviceWaitIdle)
       vk->fn.DeviceWaitIdle(vk->device);
     if (vk->staging)
@@ -388,12 +435,10 @@ em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em
   if (status != EM_OK)
     return status;
   vk->submitted = value;
-  VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                              .semaphoreCount = 1,
-                              .pSemaphores = &vk->timeline,
-                              .pValues = &value};
-  VkResult result = vk->fn.WaitSemaphores(vk->device, &wait, EM_VK_WAIT_NS);
-  if (result != VK_SUCCESS)
-    vk->failed = true; /* work may still be running: nothing of this device may be touched any more */
-  return em_vk_result(vk, result, what, error);
+  VkResult result = wait_for(vk, value, EM_VK_WAIT_NS);
+  if (result == VK_SUCCESS)
+    return EM_OK;
+  /* Whatever the reason, work may still be running: nothing of this device may be touched any more. */
+  vk->failed = true;
+  return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
 }

@@ -52,6 +52,9 @@ em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const c
   if (vk->failed)
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   bytes = bytes < 16 ? 16 : (bytes + 15) & ~15ull;
+  if (bytes > vk->max_allocation_bytes)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "%s needs %llu bytes in one piece; the graphics device allows %llu", name,
+                   (unsigned long long)bytes, (unsigned long long)vk->max_allocation_bytes);
   VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                              .size = bytes,
                              .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
@@ -99,9 +102,10 @@ fail:
 }
 
 void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer) {
-  if (buffer->buffer)
+  bool may_free = em_vk_may_free(vk);
+  if (buffer->buffer && may_free)
     vk->fn.DestroyBuffer(vk->device, buffer->buffer, NULL);
-  if (buffer->memory)
+  if (buffer->memory && may_free)
     vk->fn.FreeMemory(vk->device, buffer->memory, NULL);
   *buffer = (em_vk_buffer){0};
 }
@@ -115,6 +119,8 @@ em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
                                       .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                       .commandBufferCount = 1};
   *out = VK_NULL_HANDLE;
+  if (vk->failed)
+    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   em_status status = em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &info, out), "preparing a copy", error);
   if (status != EM_OK)
     return status;
@@ -166,6 +172,8 @@ static em_status make_staging(em_vk *vk, em_error *error) {
 em_status em_vk_write(em_vk *vk, em_vk_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
                       em_error *error) {
   em_status status = EM_OK;
+  if (vk->failed)
+    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   if (buffer->mapped) {
     memcpy((char *)buffer->mapped + offset, data, bytes);
     return EM_OK;

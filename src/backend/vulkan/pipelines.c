@@ -9,12 +9,16 @@ em_status em_vk_pipelines_open(em_vulkan *vulkan, em_error *error) {
   VkPipelineLayoutCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                      .pushConstantRangeCount = 1,
                                      .pPushConstantRanges = &range};
-  return em_vk_result(vk, vk->fn.CreatePipelineLayout(vk->device, &info, NULL, &vulkan->layout), "making a layout",
-                      error);
+  VkResult result = vk->fn.CreatePipelineLayout(vk->device, &info, NULL, &vulkan->layout);
+  if (result != VK_SUCCESS)
+    vulkan->layout = VK_NULL_HANDLE;
+  return em_vk_result(vk, result, "making a layout", error);
 }
 
 void em_vk_pipelines_close(em_vulkan *vulkan) {
   em_vk *vk = &vulkan->vk;
+  if (!em_vk_may_free(vk))
+    return;
   for (uint32_t i = 0; i < vulkan->n_pipelines; i++)
     vk->fn.DestroyPipeline(vk->device, vulkan->pipelines[i], NULL);
   for (unsigned i = 0; i < EM_VK_N_SHADERS; i++)
@@ -32,6 +36,8 @@ em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipe
       *out = vulkan->pipelines[i];
       return EM_OK;
     }
+  if (vk->failed)
+    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   if (vulkan->n_pipelines == EM_VK_MAX_PIPELINES)
     return em_fail(error, EM_ERR_LIMIT, "the model needs more than %u kinds of kernels", EM_VK_MAX_PIPELINES);
   const em_vk_spirv *spirv = &em_vk_spirvs[variant->shader];

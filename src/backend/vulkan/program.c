@@ -662,6 +662,8 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
   em_vulkan_program *program = (em_vulkan_program *)base;
   em_vulkan *vulkan = (em_vulkan *)base->backend;
   row_family family = step->n_rows == 1 ? FAMILY_ONE : step->n_rows <= FEW_ROWS ? FAMILY_FEW : FAMILY_MANY;
+  if (vulkan->vk.failed) /* and may still read the step that failed */
+    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   write_step(program, step, family);
   em_status status = em_vk_submit(&vulkan->vk, program->commands[family], "running a step", error);
   if (status != EM_OK)

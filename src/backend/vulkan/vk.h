@@ -4,7 +4,8 @@
  * through the table in em_vk, filled for each device; tests replace entries of that table to make calls fail.
  *
  * Any unexpected result latches `failed`: from then on every call of this backend fails with EM_ERR_DEVICE, and the
- * owner closes it and opens it again. Waits are bounded.
+ * owner closes it and opens it again. Waits are bounded. What a device may still be working on is neither written nor
+ * freed: closing one that hangs leaves its objects behind.
  */
 #pragma once
 
@@ -12,6 +13,10 @@
 #include <vulkan/vulkan_core.h>
 
 #include "backend/backend.h"
+
+#define EM_VK_GLOBAL_FUNCTIONS(X) \
+  X(CreateInstance)               \
+  X(EnumerateInstanceExtensionProperties)
 
 #define EM_VK_INSTANCE_FUNCTIONS(X)         \
   X(DestroyInstance)                        \
@@ -72,6 +77,7 @@
 
 typedef struct em_vk_functions {
 #define X(name) PFN_vk##name name;
+  EM_VK_GLOBAL_FUNCTIONS(X)
   EM_VK_INSTANCE_FUNCTIONS(X)
   EM_VK_DEVICE_FUNCTIONS(X)
   EM_VK_DEBUG_FUNCTIONS(X)
@@ -96,6 +102,7 @@ typedef struct em_vk {
   uint32_t split;     /* invocations that share a row's sum in linear.comp */
   uint32_t broadcast; /* BROADCAST of linear.comp */
   bool failed;
+  bool settled, hung; /* known once objects are to be freed after a failure; see em_vk_may_free */
 
   VkCommandPool commands;
   VkSemaphore timeline;
@@ -103,8 +110,8 @@ typedef struct em_vk {
   struct em_vk_buffer *staging; /* made when first needed */
 } em_vk;
 
-/* Called when a device's functions have been loaded, the instance's and then the device's: tests put failing or lying
- * ones in their place. NULL outside tests. */
+/* Called when functions have been loaded: the loader's, then the instance's and then the device's. Tests put failing or
+ * lying ones in their place. NULL outside tests. */
 extern void (*em_vk_hook)(em_vk_functions *functions);
 
 /* Turns a result that is not VK_SUCCESS into a status with a sentence naming `what`, and latches vk->failed when the
@@ -114,6 +121,11 @@ em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *e
 /* Opens device `index` of the order in which em_vk_list gives them. */
 em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error);
 void em_vk_close(em_vk *vk);
+
+/* Whether the device's objects may be destroyed. After a failure it is asked once more, for at most EM_VK_SETTLE_NS,
+ * whether it has done all that was submitted; one that has not keeps its objects until the process ends. */
+#define EM_VK_SETTLE_NS 1000000000ull
+bool em_vk_may_free(em_vk *vk);
 
 /* Names an object for debuggers and validation messages. */
 void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *format, ...)

@@ -78,7 +78,7 @@ typedef struct em_vulkan_kv {
 em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
 em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
 void em_vulkan_kv_free(em_kv *kv);
-void em_vulkan_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens);
+em_status em_vulkan_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
 
 /* Bytes of one head's values at one position. */
 uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim);

@@ -237,13 +237,13 @@ static void copy_pages(em_vk *vk, VkCommandBuffer commands, em_vk_segments *segm
   }
 }
 
-void em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens) {
+em_status em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
   em_vulkan_kv *kv = (em_vulkan_kv *)base;
   em_vk *vk = &((em_vulkan *)base->backend)->vk;
   VkCommandBuffer commands;
-  /* A failure latches vk->failed, and the next run reports it. */
-  if (em_vk_begin(vk, &commands, NULL) != EM_OK)
-    return;
+  em_status status = em_vk_begin(vk, &commands, error);
+  if (status != EM_OK)
+    return status;
   for (uint32_t i = 0; i < base->n_layers; i++) {
     const em_kv_layer *l = &base->layers[i];
     copy_pages(vk, commands, &kv->keys[i], from, to, l->n_heads,
@@ -251,5 +251,5 @@ void em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_token
     copy_pages(vk, commands, &kv->values[i], from, to, l->n_heads,
                n_tokens * em_vulkan_kv_head_bytes(base->type, l->v_dim));
   }
-  (void)em_vk_finish(vk, commands, "copying a page of the cache", NULL);
+  return em_vk_finish(vk, commands, "copying a page of the cache", error);
 }

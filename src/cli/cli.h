@@ -1,5 +1,5 @@
-/* What the subcommands of hearth-engine share. Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage.
- * Standard output carries only what was asked for.
+/* What the subcommands of hearth-engine share. Exit codes: 0 done, 1 failed (one line on standard error says why), 2
+ * wrong usage. Standard output carries only what was asked for.
  */
 #pragma once
 
@@ -27,7 +27,7 @@ int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv)
 int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_devices(const hearth_cli_command *command, int argc, char **argv);
 
-/* --- Options -------------------------------------------------------------------------------------------------------- */
+/* --- Options ----------------------------------------------------------------------------------------------------- */
 
 typedef enum {
   HEARTH_CLI_FLAG,   /* bool: given */
@@ -44,18 +44,18 @@ typedef struct hearth_cli_option {
   bool *given; /* or NULL */
 } hearth_cli_option;
 
-/* Reads options (--name VALUE or --name=VALUE, anywhere) and the other arguments, of which there must be n_others. Returns 0;
- * else it has said what is wrong, or printed the help that was asked for, and *code is the exit code. */
+/* Reads options (--name VALUE or --name=VALUE, anywhere) and the other arguments, of which there must be n_others.
+ * Returns 0; else it has said what is wrong, or printed the help that was asked for, and *code is the exit code. */
 int hearth_cli_parse(const hearth_cli_command *command, int argc, char **argv, const hearth_cli_option *options,
                      size_t n_options, const char **others, size_t n_others, int *code);
 
-/* --- Saying what is wrong ------------------------------------------------------------------------------------------- */
+/* --- Saying what is wrong ---------------------------------------------------------------------------------------- */
 
 /* One line on standard error; returns HEARTH_CLI_FAILED or HEARTH_CLI_USAGE. */
 int hearth_cli_fail(const em_error *error);
 int hearth_cli_wrong(const hearth_cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- Input and output ----------------------------------------------------------------------------------------------- */
+/* --- Input and output -------------------------------------------------------------------------------------------- */
 
 /* All of standard input, at most max_bytes, appended. */
 em_status hearth_cli_read_input(size_t max_bytes, em_buffer *out, em_error *error) EM_MUST_USE;
@@ -66,7 +66,7 @@ em_status hearth_cli_print(em_buffer *buffer, em_error *error) EM_MUST_USE;
 /* Reads token ids separated by commas or white space, with or without brackets, appending. */
 em_status hearth_cli_parse_tokens(const char *text, size_t bytes, em_tokens *out, em_error *error) EM_MUST_USE;
 
-/* --- Models --------------------------------------------------------------------------------------------------------- */
+/* --- Models ------------------------------------------------------------------------------------------------------ */
 
 /* Parameters with every default of this program, for the named device and number of threads (0: all cores). */
 em_status hearth_cli_engine_params(const char *device, uint32_t n_threads, em_engine_params *out,

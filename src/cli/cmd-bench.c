@@ -30,7 +30,7 @@ typedef struct {
 } slot;
 
 typedef struct {
-  double prefill, decode; /* tokens a second */
+  double prefill, decode;                            /* tokens a second */
   uint64_t n_window_tokens, weights_bytes, kv_bytes; /* read while every slot was decoding */
   uint64_t window_ns;
 } result;
@@ -41,7 +41,7 @@ typedef struct {
   bool json;
 } settings;
 
-/* --- One round of requests ------------------------------------------------------------------------------------------ */
+/* --- One round of requests --------------------------------------------------------------------------------------- */
 
 static bool on_token(void *user, int32_t token) {
   slot *s = user;
@@ -104,7 +104,7 @@ fail:
   return status;
 }
 
-/* --- The measurement ------------------------------------------------------------------------------------------------ */
+/* --- The measurement --------------------------------------------------------------------------------------------- */
 
 static uint64_t random_next(uint64_t *state) {
   *state ^= *state << 13;
@@ -157,7 +157,7 @@ fail:
   return status;
 }
 
-/* --- The report ----------------------------------------------------------------------------------------------------- */
+/* --- The report -------------------------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -207,7 +207,8 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
     em_json_write_string(out, facts->architecture, strlen(facts->architecture));
     em_buffer_append_text(out, ",\"device\":");
     em_json_write_string(out, facts->device, strlen(facts->device));
-    em_buffer_appendf(out, ",\"repeats\":%u,\"depth\":%u,\"slots\":%u,\"load_s\":", set->n_repeats, set->depth, set->n_slots);
+    em_buffer_appendf(out, ",\"repeats\":%u,\"depth\":%u,\"slots\":%u,\"load_s\":", set->n_repeats, set->depth,
+                      set->n_slots);
     em_json_write_real(out, (double)facts->load_ns / 1e9);
     if (set->n_prefill > 0)
       write_spread(out, "prefill", set->n_prefill, r->prefill);
@@ -223,7 +224,8 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
     em_buffer_append_text(out, "}\n");
     return;
   }
-  em_buffer_appendf(out, "%s on %s, loaded in %.2f s\n", facts->architecture, facts->device, (double)facts->load_ns / 1e9);
+  em_buffer_appendf(out, "%s on %s, loaded in %.2f s\n", facts->architecture, facts->device,
+                    (double)facts->load_ns / 1e9);
   if (set->n_prefill > 0)
     em_buffer_appendf(out, "prefill  %5u tokens  %9.2f tokens/s  (%.2f to %.2f in %u runs)\n", set->n_prefill,
                       r->prefill.median, r->prefill.min, r->prefill.max, set->n_repeats);
@@ -271,10 +273,10 @@ fail:
 int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   settings set = {.device = "cpu", .n_prefill = 512, .n_decode = 128, .n_repeats = 5, .n_slots = 1};
   const hearth_cli_option options[] = {
-    {"-p", HEARTH_CLI_COUNT, &set.n_prefill, NULL},        {"-n", HEARTH_CLI_COUNT, &set.n_decode, NULL},
-    {"-r", HEARTH_CLI_COUNT, &set.n_repeats, NULL},        {"--depth", HEARTH_CLI_COUNT, &set.depth, NULL},
-    {"--slots", HEARTH_CLI_COUNT, &set.n_slots, NULL},     {"--device", HEARTH_CLI_TEXT, &set.device, NULL},
-    {"--threads", HEARTH_CLI_COUNT, &set.n_threads, NULL}, {"--json", HEARTH_CLI_FLAG, &set.json, NULL},
+      {"-p", HEARTH_CLI_COUNT, &set.n_prefill, NULL},        {"-n", HEARTH_CLI_COUNT, &set.n_decode, NULL},
+      {"-r", HEARTH_CLI_COUNT, &set.n_repeats, NULL},        {"--depth", HEARTH_CLI_COUNT, &set.depth, NULL},
+      {"--slots", HEARTH_CLI_COUNT, &set.n_slots, NULL},     {"--device", HEARTH_CLI_TEXT, &set.device, NULL},
+      {"--threads", HEARTH_CLI_COUNT, &set.n_threads, NULL}, {"--json", HEARTH_CLI_FLAG, &set.json, NULL},
   };
   em_engine_params params;
   em_gguf *gguf = NULL;

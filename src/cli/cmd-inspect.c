@@ -35,7 +35,7 @@ static void make_report(const em_gguf *gguf, uint32_t context_tokens, report *ou
   out->has_plan = em_engine_plan(gguf, &params, &out->plan, &out->plan_error) == EM_OK;
 }
 
-/* --- As JSON -------------------------------------------------------------------------------------------------------- */
+/* --- As JSON ----------------------------------------------------------------------------------------------------- */
 
 static void write_metadata(const em_gguf *gguf, em_buffer *out) {
   em_buffer_append_text(out, ",\"metadata\":{");
@@ -66,7 +66,8 @@ static void write_tensors(const em_gguf *gguf, em_buffer *out) {
 }
 
 static void write_problem(em_buffer *out, const char *key, const em_error *error) {
-  em_buffer_appendf(out, ",\"%s\":null,\"%s_problem\":{\"code\":\"%s\",\"text\":", key, key, em_status_word(error->code));
+  em_buffer_appendf(out, ",\"%s\":null,\"%s_problem\":{\"code\":\"%s\",\"text\":", key, key,
+                    em_status_word(error->code));
   em_json_write_string(out, error->text, strlen(error->text));
   em_buffer_append_text(out, "}");
 }
@@ -82,14 +83,14 @@ static void write_report(const report *r, em_buffer *out) {
   em_json_write_string(out, facts->architecture, strlen(facts->architecture));
   em_buffer_append_text(out, ",\"name\":");
   em_json_write_string(out, facts->name, strlen(facts->name));
-  em_buffer_appendf(out,
-                    ",\"layers\":%u,\"embedding\":%u,\"vocabulary\":%u,\"train_context_tokens\":%u,\"parameters\":%" PRIu64
-                    ",\"weights_bytes\":%" PRIu64 ",\"weights_bytes_per_token\":%" PRIu64
-                    ",\"kv_bytes_per_token\":{\"f32\":%" PRIu64 ",\"f16\":%" PRIu64 ",\"q8_0\":%" PRIu64 "}}",
-                    facts->n_layers, facts->n_embd, facts->n_vocab, facts->train_context_tokens, facts->n_parameters,
-                    facts->weights_bytes, facts->weights_bytes_per_token,
-                    em_model_kv_token_bytes(r->model, EM_TYPE_F32), em_model_kv_token_bytes(r->model, EM_TYPE_F16),
-                    em_model_kv_token_bytes(r->model, EM_TYPE_Q8_0));
+  em_buffer_appendf(
+      out,
+      ",\"layers\":%u,\"embedding\":%u,\"vocabulary\":%u,\"train_context_tokens\":%u,\"parameters\":%" PRIu64
+      ",\"weights_bytes\":%" PRIu64 ",\"weights_bytes_per_token\":%" PRIu64 ",\"kv_bytes_per_token\":{\"f32\":%" PRIu64
+      ",\"f16\":%" PRIu64 ",\"q8_0\":%" PRIu64 "}}",
+      facts->n_layers, facts->n_embd, facts->n_vocab, facts->train_context_tokens, facts->n_parameters,
+      facts->weights_bytes, facts->weights_bytes_per_token, em_model_kv_token_bytes(r->model, EM_TYPE_F32),
+      em_model_kv_token_bytes(r->model, EM_TYPE_F16), em_model_kv_token_bytes(r->model, EM_TYPE_Q8_0));
   if (!r->has_plan) {
     write_problem(out, "memory", &r->plan_error);
     return;
@@ -103,16 +104,18 @@ static void write_report(const report *r, em_buffer *out) {
 
 static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
   em_buffer_appendf(out, "{\"version\":%u,\"alignment\":%u,\"file_bytes\":%" PRIu64 ",\"data_offset\":%" PRIu64,
-                    em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_file_bytes(gguf), em_gguf_data_offset(gguf));
+                    em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_file_bytes(gguf),
+                    em_gguf_data_offset(gguf));
   write_report(r, out);
   write_metadata(gguf, out);
   write_tensors(gguf, out);
   em_buffer_append_text(out, "}\n");
 }
 
-/* --- For people ----------------------------------------------------------------------------------------------------- */
+/* --- For people -------------------------------------------------------------------------------------------------- */
 
-/* Text of the file as JSON without its quotes, padded to `columns`, so that nothing in it reaches the terminal's controls. */
+/* Text of the file as JSON without its quotes, padded to `columns`, so that nothing in it reaches the terminal's
+ * controls. */
 static void print_plain(em_buffer *out, const char *text, size_t bytes, int columns) {
   em_buffer quoted = {0};
 
@@ -135,9 +138,9 @@ static void print_report(const report *r, em_buffer *out) {
   em_buffer_appendf(out, "architecture  %s%s", facts->architecture, facts->name[0] ? ", " : "");
   print_plain(out, facts->name, strlen(facts->name), 0);
   em_buffer_append_text(out, "\n");
-  em_buffer_appendf(out, "size          %.4g billion parameters, %u layers, %u wide, vocabulary %u, trained on %u tokens\n",
-                    (double)facts->n_parameters / 1e9, facts->n_layers, facts->n_embd, facts->n_vocab,
-                    facts->train_context_tokens);
+  em_buffer_appendf(
+      out, "size          %.4g billion parameters, %u layers, %u wide, vocabulary %u, trained on %u tokens\n",
+      (double)facts->n_parameters / 1e9, facts->n_layers, facts->n_embd, facts->n_vocab, facts->train_context_tokens);
   em_buffer_appendf(out, "per token     reads %s of weights; takes %s of KV cache (f16)\n",
                     hearth_cli_format_bytes(facts->weights_bytes_per_token, a),
                     hearth_cli_format_bytes(em_model_kv_token_bytes(r->model, EM_TYPE_F16), b));
@@ -192,9 +195,9 @@ static void print_tensors(const em_gguf *gguf, em_buffer *out) {
 static void print_text(const em_gguf *gguf, const report *r, em_buffer *out) {
   char size[32];
 
-  em_buffer_appendf(out, "file          GGUF version %u, %s, %zu metadata entries, %zu tensors\n", em_gguf_version(gguf),
-                    hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size), em_gguf_n_keys(gguf),
-                    em_gguf_n_tensors(gguf));
+  em_buffer_appendf(out, "file          GGUF version %u, %s, %zu metadata entries, %zu tensors\n",
+                    em_gguf_version(gguf), hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size),
+                    em_gguf_n_keys(gguf), em_gguf_n_tensors(gguf));
   print_report(r, out);
   print_metadata(gguf, out);
   print_tensors(gguf, out);

@@ -58,10 +58,10 @@ int hearth_cli_logits(const hearth_cli_command *command, int argc, char **argv) 
   const char *path, *words = NULL, *out = NULL, *device = "cpu", *kv = "f16", *isa = NULL;
   uint32_t batch = 0, n_threads = 0;
   const hearth_cli_option options[] = {
-    {"--tokens", HEARTH_CLI_TEXT, &words, NULL},   {"--out", HEARTH_CLI_TEXT, &out, NULL},
-    {"--device", HEARTH_CLI_TEXT, &device, NULL},  {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
-    {"--batch", HEARTH_CLI_COUNT, &batch, NULL},   {"--kv", HEARTH_CLI_TEXT, &kv, NULL},
-    {"--isa", HEARTH_CLI_TEXT, &isa, NULL},
+      {"--tokens", HEARTH_CLI_TEXT, &words, NULL},  {"--out", HEARTH_CLI_TEXT, &out, NULL},
+      {"--device", HEARTH_CLI_TEXT, &device, NULL}, {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
+      {"--batch", HEARTH_CLI_COUNT, &batch, NULL},  {"--kv", HEARTH_CLI_TEXT, &kv, NULL},
+      {"--isa", HEARTH_CLI_TEXT, &isa, NULL},
   };
   em_engine_params params;
   em_gguf *gguf = NULL;

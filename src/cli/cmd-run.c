@@ -17,7 +17,7 @@ typedef struct {
   em_reply *reply;
   em_buffer delta;
   uint64_t first_token_ns;
-  char last; /* byte written */
+  char last;       /* byte written */
   int write_error; /* errno, or 0 */
   bool out_of_memory, finished;
   em_finish finish;
@@ -99,14 +99,14 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   uint64_t seed = 0, needed;
   bool raw = false, continues = false, stats = false, has_temperature = false, has_seed = false;
   const hearth_cli_option options[] = {
-    {"-p", HEARTH_CLI_TEXT, &text, NULL},
-    {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
-    {"--temperature", HEARTH_CLI_NUMBER, &temperature, &has_temperature},
-    {"--seed", HEARTH_CLI_SEED, &seed, &has_seed},
-    {"--raw", HEARTH_CLI_FLAG, &raw, NULL},
-    {"--device", HEARTH_CLI_TEXT, &device, NULL},
-    {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
-    {"--stats", HEARTH_CLI_FLAG, &stats, NULL},
+      {"-p", HEARTH_CLI_TEXT, &text, NULL},
+      {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
+      {"--temperature", HEARTH_CLI_NUMBER, &temperature, &has_temperature},
+      {"--seed", HEARTH_CLI_SEED, &seed, &has_seed},
+      {"--raw", HEARTH_CLI_FLAG, &raw, NULL},
+      {"--device", HEARTH_CLI_TEXT, &device, NULL},
+      {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
+      {"--stats", HEARTH_CLI_FLAG, &stats, NULL},
   };
   em_engine_params params;
   em_request_params request = {.on_token = on_token, .on_finish = on_finish};

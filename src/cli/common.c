@@ -81,6 +81,10 @@ const char *hearth_cli_format_bytes(uint64_t bytes, char *out) {
 
   for (; value >= 999.5 && unit < 4; unit++)
     value /= 1000;
-  snprintf(out, 32, unit == 0 || value >= 99.95 ? "%.0f %s" : value >= 9.995 ? "%.1f %s" : "%.2f %s", value, units[unit]);
+  snprintf(out, 32,
+           unit == 0 || value >= 99.95 ? "%.0f %s"
+           : value >= 9.995            ? "%.1f %s"
+                                       : "%.2f %s",
+           value, units[unit]);
   return out;
 }

@@ -61,7 +61,8 @@ static bool read_value(const hearth_cli_option *option, const char *text) {
   return false;
 }
 
-static const hearth_cli_option *find_option(const hearth_cli_option *options, size_t n, const char *word, size_t bytes) {
+static const hearth_cli_option *find_option(const hearth_cli_option *options, size_t n, const char *word,
+                                            size_t bytes) {
   for (size_t i = 0; i < n; i++) {
     if (strlen(options[i].name) == bytes && memcmp(options[i].name, word, bytes) == 0)
       return &options[i];

@@ -5,8 +5,8 @@
 
 G_BEGIN_DECLS
 
-/* stop is called (at most once, before the end) when the answer is asked to stop; its user data must outlive the answer or be
- * taken away with hearth_answer_detach. */
+/* stop is called (at most once, before the end) when the answer is asked to stop; its user data must outlive the answer
+ * or be taken away with hearth_answer_detach. */
 typedef void (*HearthAnswerStop)(HearthAnswer *answer, gpointer user_data);
 HearthAnswer *hearth_answer_new(HearthAnswerStop stop, gpointer user_data);
 void hearth_answer_detach(HearthAnswer *self);

@@ -4,7 +4,8 @@
 
 #include "hearth-engine-dbus.h"
 
-#define MAX_CONVERSATION_BYTES (4u << 20) /* the engine takes no more; a message D-Bus cannot hold costs the connection */
+#define MAX_CONVERSATION_BYTES \
+  (4u << 20) /* the engine takes no more; a message D-Bus cannot hold costs the connection */
 
 struct _HearthEngineClient {
   GObject parent_instance;
@@ -44,12 +45,14 @@ static GError *died_error(void) {
                              "The engine stopped unexpectedly and is being started again.");
 }
 
-/* What a failed call means: an error of the engine's own, that it is gone, or a message that could not be sent or read. */
+/* What a failed call means: an error of the engine's own, that it is gone, or a message that could not be sent or read.
+ */
 static GError *call_error(const GError *error) {
   GError *ours;
 
   if (error->domain != HEARTH_ENGINE_ERROR) {
-    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED) || g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BROKEN_PIPE))
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED) ||
+        g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BROKEN_PIPE))
       return died_error();
     ours = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FAILED, error->message);
   } else {
@@ -59,7 +62,7 @@ static GError *call_error(const GError *error) {
   return ours;
 }
 
-/* --- Loading -------------------------------------------------------------------------------------------------------- */
+/* --- Loading ----------------------------------------------------------------------------------------------------- */
 
 void hearth_model_facts_free(HearthModelFacts *facts) {
   g_free(facts->architecture);
@@ -106,7 +109,8 @@ static void load_free(gpointer data) {
   g_free(load);
 }
 
-/* Takes the queue's reference, and facts. One of facts and error (copied) is given. A load that has ended stays as it is. */
+/* Takes the queue's reference, and facts. One of facts and error (copied) is given. A load that has ended stays as it
+ * is. */
 static void end_load(HearthEngineClient *self, GTask *task, HearthModelFacts *facts, const GError *error) {
   g_autoptr(HearthEngineClient) kept = g_object_ref(self); /* the task's may be the last reference */
   Load *load = g_task_get_task_data(task);
@@ -153,7 +157,7 @@ static void cancel_load(HearthEngineClient *self, GTask *task) {
 
   if (!load->sent) {
     g_autoptr(GError) error =
-      g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_CANCELLED, "The loading was cancelled.");
+        g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_CANCELLED, "The loading was cancelled.");
     end_load(self, task, NULL, error);
   } else if (task == g_queue_peek_tail(&self->loads) && self->engine) {
     /* An earlier one was cancelled by the load that came after it. */
@@ -229,14 +233,15 @@ void hearth_engine_client_unload(HearthEngineClient *self) {
     hearth_dbus_engine_call_unload(self->engine, NULL, NULL, NULL);
 }
 
-/* --- Answers -------------------------------------------------------------------------------------------------------- */
+/* --- Answers ----------------------------------------------------------------------------------------------------- */
 
 static void end_answer(HearthEngineClient *self, HearthAnswer *answer, HearthFinish finish,
                        const HearthAnswerStats *stats, const GError *error) {
   guint64 request = hearth_answer_get_request(answer);
   g_autoptr(HearthAnswer) kept = g_object_ref(answer);
 
-  /* An engine that was started again counts requests from the beginning: an answer that ended before has no id any more. */
+  /* An engine that was started again counts requests from the beginning: an answer that ended before has no id any
+   * more. */
   if (!g_hash_table_contains(self->answers, answer))
     return;
   g_hash_table_remove(self->requests, &request);
@@ -327,8 +332,8 @@ static void take_signal(HearthEngineClient *self, const char *name, GVariant *pa
   }
 }
 
-/* The engine reads hostile files, so what it says is checked like anything else from outside. The proxy drops signals that have
- * not the type of the interface, and lets those through that the interface does not know. */
+/* The engine reads hostile files, so what it says is checked like anything else from outside. The proxy drops signals
+ * that have not the type of the interface, and lets those through that the interface does not know. */
 static void on_signal(GDBusProxy *proxy, const char *sender, const char *name, GVariant *parameters,
                       gpointer user_data) {
   static const char *const known[] = {"LoadProgress", "Delta", "Reading", "Finished", NULL};
@@ -411,8 +416,9 @@ static GVariant *options_to_variant(const HearthGenerateOptions *options) {
   return g_variant_dict_end(&dict);
 }
 
-HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char *const *roles, const char *const *texts,
-                                            guint n_messages, const HearthGenerateOptions *options) {
+HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char *const *roles,
+                                            const char *const *texts, guint n_messages,
+                                            const HearthGenerateOptions *options) {
   g_return_val_if_fail(HEARTH_IS_ENGINE_CLIENT(self), NULL);
 
   HearthAnswer *answer = hearth_answer_new(on_answer_stop, self);
@@ -445,7 +451,7 @@ HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char
   return answer;
 }
 
-/* --- The process ---------------------------------------------------------------------------------------------------- */
+/* --- The process ------------------------------------------------------------------------------------------------- */
 
 static void on_up(gpointer user_data, HearthDbusEngine *engine, gboolean again) {
   HearthEngineClient *self = user_data;
@@ -507,7 +513,7 @@ HearthEngineClient *hearth_engine_client_new(const char *program) {
   return self;
 }
 
-/* --- The class ------------------------------------------------------------------------------------------------------ */
+/* --- The class --------------------------------------------------------------------------------------------------- */
 
 static void hearth_engine_client_get_property(GObject *object, guint id, GValue *value, GParamSpec *pspec) {
   HearthEngineClient *self = HEARTH_ENGINE_CLIENT(object);
@@ -553,10 +559,8 @@ static void hearth_engine_client_class_init(HearthEngineClientClass *klass) {
   (void)HEARTH_ENGINE_ERROR;
   object_class->get_property = hearth_engine_client_get_property;
   object_class->dispose = hearth_engine_client_dispose;
-  props[PROP_RUNNING] =
-    g_param_spec_boolean("running", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
-  props[PROP_LOADING] =
-    g_param_spec_boolean("loading", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  props[PROP_RUNNING] = g_param_spec_boolean("running", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  props[PROP_LOADING] = g_param_spec_boolean("loading", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties(object_class, N_PROPS, props);
   signals[DIED] = g_signal_new("died", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
   signals[RESTARTED] = g_signal_new("restarted", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);

@@ -1,8 +1,8 @@
 /* The app's side of the engine process.
  *
- * A HearthEngineClient starts hearth-engine as a child on one end of a socketpair, watches it, and starts it again within 2 s when
- * it dies. The child dies with the app. Loading and generating are asynchronous; all signals and callbacks come on the main
- * context of the thread that made the client. The client never blocks.
+ * A HearthEngineClient starts hearth-engine as a child on one end of a socketpair, watches it, and starts it again
+ * within 2 s when it dies. The child dies with the app. Loading and generating are asynchronous; all signals and
+ * callbacks come on the main context of the thread that made the client. The client never blocks.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ G_BEGIN_DECLS
 /* Stable error codes, one for each error word of the D-Bus interface. */
 #define HEARTH_ENGINE_ERROR (hearth_engine_error_quark())
 typedef enum {
-  HEARTH_ENGINE_ERROR_FAILED,         /* anything else */
+  HEARTH_ENGINE_ERROR_FAILED, /* anything else */
   HEARTH_ENGINE_ERROR_NO_MEMORY,
   HEARTH_ENGINE_ERROR_TOO_BIG,
   HEARTH_ENGINE_ERROR_IO,
@@ -27,19 +27,21 @@ typedef enum {
   HEARTH_ENGINE_ERROR_BUSY,
   HEARTH_ENGINE_ERROR_CONTEXT,
   HEARTH_ENGINE_ERROR_DEVICE,
-  HEARTH_ENGINE_ERROR_NO_MODEL,       /* Generate without a loaded model */
-  HEARTH_ENGINE_ERROR_DIED            /* the engine process ended; it is being started again */
+  HEARTH_ENGINE_ERROR_NO_MODEL, /* Generate without a loaded model */
+  HEARTH_ENGINE_ERROR_DIED      /* the engine process ended; it is being started again */
 } HearthEngineError;
 GQuark hearth_engine_error_quark(void);
 
 #define HEARTH_TYPE_ENGINE_CLIENT (hearth_engine_client_get_type())
 G_DECLARE_FINAL_TYPE(HearthEngineClient, hearth_engine_client, HEARTH, ENGINE_CLIENT, GObject)
 
-/* program: path of hearth-engine, or NULL: $HEARTH_ENGINE, else beside the running program, else the installed one. The child
- * is started at once. Properties: "running" (boolean, the child is up and answers), "loading" (boolean).
- * Signals:
- *   "died" ()                              the child ended by itself; requests and a load in progress have failed with DIED
- *   "restarted" ()                         it is up again, with no model loaded */
+/* program: path of hearth-engine, or NULL: $HEARTH_ENGINE, else beside the running program, else the installed one. The
+ * child is started at once.
+ *
+ * Properties: "running" (boolean, the child is up and answers), "loading" (boolean).
+ *
+ * Signals: "died" (), the child ended by itself, requests and a load in progress have failed with DIED; "restarted" (),
+ * it is up again, with no model loaded. */
 HearthEngineClient *hearth_engine_client_new(const char *program);
 gboolean hearth_engine_client_get_running(HearthEngineClient *self);
 /* The child's process id, 0 when it is not running (tests kill it). */
@@ -49,15 +51,16 @@ GPid hearth_engine_client_get_pid(HearthEngineClient *self);
 typedef struct {
   char *architecture, *device, *template_problem;
   guint context_tokens, train_context_tokens;
-  guint64 parameters, weights_bytes, kv_bytes, working_bytes, available_bytes, weights_bytes_per_token, kv_bytes_per_token;
+  guint64 parameters, weights_bytes, kv_bytes, working_bytes, available_bytes, weights_bytes_per_token,
+      kv_bytes_per_token;
   gint64 load_us;
   gboolean has_template;
 } HearthModelFacts;
 void hearth_model_facts_free(HearthModelFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HearthModelFacts, hearth_model_facts_free)
 
-/* Loads a file (waiting for the engine to be up); one load at a time, a second one cancels the first. progress is called with
- * bytes done and in all. Cancelling the cancellable stops the load in the engine. */
+/* Loads a file (waiting for the engine to be up); one load at a time, a second one cancels the first. progress is
+ * called with bytes done and in all. Cancelling the cancellable stops the load in the engine. */
 typedef void (*HearthLoadProgress)(guint64 done_bytes, guint64 total_bytes, gpointer user_data);
 void hearth_engine_client_load_async(HearthEngineClient *self, GFile *file, HearthLoadProgress progress,
                                      gpointer progress_data, GCancellable *cancellable, GAsyncReadyCallback callback,
@@ -66,7 +69,7 @@ HearthModelFacts *hearth_engine_client_load_finish(HearthEngineClient *self, GAs
 
 void hearth_engine_client_unload(HearthEngineClient *self);
 
-/* --- One answer ------------------------------------------------------------------------------------------------------ */
+/* --- One answer -------------------------------------------------------------------------------------------------- */
 
 /* A HearthAnswer is one request. It is made by hearth_engine_client_generate and ends with exactly one "finished".
  * Signals:
@@ -95,10 +98,11 @@ typedef struct {
   guint64 seed;       /* 0: a new one each time */
 } HearthGenerateOptions;
 
-/* roles and texts: n_messages strings each, valid UTF-8. The request is sent at once; failing to send ends the answer with an
- * error: DIED while the engine is not up, CONTEXT for more than 4 MiB of text. */
-HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char *const *roles, const char *const *texts,
-                                            guint n_messages, const HearthGenerateOptions *options);
+/* roles and texts: n_messages strings each, valid UTF-8. The request is sent at once; failing to send ends the answer
+ * with an error: DIED while the engine is not up, CONTEXT for more than 4 MiB of text. */
+HearthAnswer *hearth_engine_client_generate(HearthEngineClient *self, const char *const *roles,
+                                            const char *const *texts, guint n_messages,
+                                            const HearthGenerateOptions *options);
 void hearth_answer_stop(HearthAnswer *self);
 gboolean hearth_answer_get_finished(HearthAnswer *self);
 HearthFinish hearth_answer_get_finish(HearthAnswer *self);

@@ -1,7 +1,8 @@
-/* The child process hearth-engine: started, connected, watched, and started again when it dies. Everything happens on the
- * thread that made it, in its thread-default main context.
+/* The child process hearth-engine: started, connected, watched, and started again when it dies. Everything happens on
+ * the thread that made it, in its thread-default main context.
  *
- * A start that follows a healthy engine's death is immediate; starts that fail one after the other wait 0.25, 0.5 and then 1 s.
+ * A start that follows a healthy engine's death is immediate; starts that fail one after the other wait 0.25, 0.5 and
+ * then 1 s.
  */
 #pragma once
 

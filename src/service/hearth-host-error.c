@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "service/hearth-host-error.h"
 
-G_DEFINE_QUARK(hearth-host-error-quark, hearth_host_error)
+G_DEFINE_QUARK(hearth - host - error - quark, hearth_host_error)
 
 #define NAME(word) "dev.hearth.Engine.Error." word
 
@@ -9,22 +9,22 @@ static const struct {
   const char *name;
   const char *sentence; /* for an error that came without a text */
 } table[] = {
-  [EM_OK] = {NAME("Failed"), "Something failed without saying why."},
-  [EM_ERR_NO_MEMORY] = {NAME("NoMemory"), "There is not enough free memory."},
-  [EM_ERR_TOO_BIG] = {NAME("TooBig"), "The model does not fit into the memory of this computer."},
-  [EM_ERR_IO] = {NAME("Io"), "The file could not be read."},
-  [EM_ERR_NOT_FOUND] = {NAME("NotFound"), "The file does not exist."},
-  [EM_ERR_FORMAT] = {NAME("Format"), "The file is not a usable model file."},
-  [EM_ERR_LIMIT] = {NAME("Limit"), "The file or the request is larger than what is allowed."},
-  [EM_ERR_UNSUPPORTED] = {NAME("Unsupported"), "This kind of model is not supported."},
-  [EM_ERR_CHANGED] = {NAME("Changed"), "The file changed while it was in use."},
-  [EM_ERR_ARGUMENT] = {NAME("Argument"), "A setting is outside its range."},
-  [EM_ERR_CANCELLED] = {NAME("Cancelled"), "It was cancelled."},
-  [EM_ERR_BUSY] = {NAME("Busy"), "Too many requests are waiting."},
-  [EM_ERR_CONTEXT] = {NAME("Context"), "The conversation is too long for this model."},
-  [EM_ERR_DEVICE] = {NAME("Device"), "The graphics card failed."},
-  [EM_ERR_INTERNAL] = {NAME("Failed"), "The engine made a mistake."},
-  [HEARTH_HOST_ERROR_NO_MODEL] = {NAME("NoModel"), "No model is loaded."},
+    [EM_OK] = {NAME("Failed"), "Something failed without saying why."},
+    [EM_ERR_NO_MEMORY] = {NAME("NoMemory"), "There is not enough free memory."},
+    [EM_ERR_TOO_BIG] = {NAME("TooBig"), "The model does not fit into the memory of this computer."},
+    [EM_ERR_IO] = {NAME("Io"), "The file could not be read."},
+    [EM_ERR_NOT_FOUND] = {NAME("NotFound"), "The file does not exist."},
+    [EM_ERR_FORMAT] = {NAME("Format"), "The file is not a usable model file."},
+    [EM_ERR_LIMIT] = {NAME("Limit"), "The file or the request is larger than what is allowed."},
+    [EM_ERR_UNSUPPORTED] = {NAME("Unsupported"), "This kind of model is not supported."},
+    [EM_ERR_CHANGED] = {NAME("Changed"), "The file changed while it was in use."},
+    [EM_ERR_ARGUMENT] = {NAME("Argument"), "A setting is outside its range."},
+    [EM_ERR_CANCELLED] = {NAME("Cancelled"), "It was cancelled."},
+    [EM_ERR_BUSY] = {NAME("Busy"), "Too many requests are waiting."},
+    [EM_ERR_CONTEXT] = {NAME("Context"), "The conversation is too long for this model."},
+    [EM_ERR_DEVICE] = {NAME("Device"), "The graphics card failed."},
+    [EM_ERR_INTERNAL] = {NAME("Failed"), "The engine made a mistake."},
+    [HEARTH_HOST_ERROR_NO_MODEL] = {NAME("NoModel"), "No model is loaded."},
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(table) == HEARTH_HOST_ERROR_NO_MODEL + 1);
 

@@ -1,5 +1,5 @@
-/* What can go wrong in the engine process, as a GError: the code is an em_status or HEARTH_HOST_ERROR_NO_MODEL, the message one
- * plain sentence. Here is the one place that knows the word for each on D-Bus.
+/* What can go wrong in the engine process, as a GError: the code is an em_status or HEARTH_HOST_ERROR_NO_MODEL, the
+ * message one plain sentence. Here is the one place that knows the word for each on D-Bus.
  */
 #pragma once
 

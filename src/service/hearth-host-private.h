@@ -1,7 +1,7 @@
 /* What hearth-host.c (the engine thread and its model) and hearth-request.c (one answer) share.
  *
- * Locks: `mutex` guards the job queue and the shared parts of requests; `engine_mutex` guards only that `engine` is not closed
- * while another thread wakes it, and is never taken inside a callback of the engine.
+ * Locks: `mutex` guards the job queue and the shared parts of requests; `engine_mutex` guards only that `engine` is not
+ * closed while another thread wakes it, and is never taken inside a callback of the engine.
  */
 #pragma once
 

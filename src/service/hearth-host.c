@@ -20,7 +20,7 @@ typedef struct {
   em_engine_params params;
   HearthHostProgress progress;
   gpointer progress_data;
-  gint cancelled;      /* atomic */
+  gint cancelled;       /* atomic */
   gint64 progressed_us; /* engine thread */
 } Load;
 
@@ -43,7 +43,7 @@ static void job_free(Job *job) {
   g_free(job);
 }
 
-/* --- Loading, on the engine thread ---------------------------------------------------------------------------------- */
+/* --- Loading, on the engine thread ------------------------------------------------------------------------------- */
 
 typedef struct {
   GTask *task;
@@ -162,7 +162,7 @@ fail:
   g_task_return_error(task, hearth_host_error_new(status, &error));
 }
 
-/* --- The engine thread ---------------------------------------------------------------------------------------------- */
+/* --- The engine thread ------------------------------------------------------------------------------------------- */
 
 static void run_job(HearthHost *host, Job *job) {
   switch (job->kind) {
@@ -207,7 +207,7 @@ static gpointer engine_thread(gpointer data) {
   return NULL;
 }
 
-/* --- From the main thread ------------------------------------------------------------------------------------------- */
+/* --- From the main thread ---------------------------------------------------------------------------------------- */
 
 HearthHost *hearth_host_new(void) {
   HearthHost *host = g_new0(HearthHost, 1);
@@ -223,7 +223,8 @@ HearthHost *hearth_host_new(void) {
   return host;
 }
 
-/* Loads and unloads are refused where jobs have piled up; requests have their own limit, and each is stopped once at most. */
+/* Loads and unloads are refused where jobs have piled up; requests have their own limit, and each is stopped once at
+ * most. */
 static gboolean refuse_task(HearthHost *host, GTask *task) {
   guint n_jobs;
 

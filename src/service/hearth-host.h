@@ -1,8 +1,8 @@
 /* The host of the engine: one loaded model and the one thread that loads it and runs its steps.
  *
- * Everything here is called on the thread that made the host, and every callback comes there, on the main context that was its
- * thread default. Jobs run in the order in which they were given; steps go on between them. An idle host wakes nothing. A host
- * lives as long as its process.
+ * Everything here is called on the thread that made the host, and every callback comes there, on the main context that
+ * was its thread default. Jobs run in the order in which they were given; steps go on between them. An idle host wakes
+ * nothing. A host lives as long as its process.
  *
  * Texts of conversations and answers pass through and are never logged.
  */
@@ -19,7 +19,7 @@ typedef struct HearthHost HearthHost;
 
 HearthHost *hearth_host_new(void);
 
-/* --- The model ------------------------------------------------------------------------------------------------------ */
+/* --- The model --------------------------------------------------------------------------------------------------- */
 
 /* Zero and NULL mean the engine's choice. */
 typedef struct {
@@ -35,9 +35,10 @@ typedef struct {
 void hearth_host_model_free(HearthHostModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HearthHostModel, hearth_host_model_free)
 
-/* Loads a file; a load in progress is cancelled first. A file that is refused before its weights are read (no model file, of
- * an unknown family, too big) leaves the model that is loaded in place; otherwise that one is freed first, and its requests end
- * as cancelled. progress may be called every 50 ms. EM_ERR_BUSY: too much is waiting to be done already. */
+/* Loads a file; a load in progress is cancelled first. A file that is refused before its weights are read (no model
+ * file, of an unknown family, too big) leaves the model that is loaded in place; otherwise that one is freed first, and
+ * its requests end as cancelled. progress may be called every 50 ms. EM_ERR_BUSY: too much is waiting to be done
+ * already. */
 typedef void (*HearthHostProgress)(guint64 done_bytes, guint64 total_bytes, gpointer user_data);
 void hearth_host_load_async(HearthHost *host, const char *path, const HearthHostLoadOptions *options,
                             HearthHostProgress progress, gpointer progress_data, GAsyncReadyCallback callback,
@@ -50,13 +51,14 @@ void hearth_host_cancel_load(HearthHost *host);
 void hearth_host_unload_async(HearthHost *host, GAsyncReadyCallback callback, gpointer user_data);
 gboolean hearth_host_unload_finish(HearthHost *host, GAsyncResult *result, GError **error);
 
-/* --- Answers -------------------------------------------------------------------------------------------------------- */
+/* --- Answers ----------------------------------------------------------------------------------------------------- */
 
 typedef struct {
   char *role, *text;
 } HearthHostMessage;
 
-/* What a request asks for. Settings that were not given are the model file's own (general.sampling.*), else the house's. */
+/* What a request asks for. Settings that were not given are the model file's own (general.sampling.*), else the
+ * house's. */
 typedef struct {
   HearthHostMessage *messages; /* [n_messages] */
   gsize n_messages;
@@ -69,8 +71,8 @@ HearthHostQuestion *hearth_host_question_new(gsize n_messages);
 void hearth_host_question_free(HearthHostQuestion *question);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HearthHostQuestion, hearth_host_question_free)
 
-/* reading and text come together at most once every 16 ms a request; text is valid UTF-8 without NUL. finished comes once,
- * after the last text; error is set with EM_FINISH_ERROR only. */
+/* reading and text come together at most once every 16 ms a request; text is valid UTF-8 without NUL. finished comes
+ * once, after the last text; error is set with EM_FINISH_ERROR only. */
 typedef struct {
   void (*reading)(gpointer user_data, guint64 request, guint done_tokens, guint total_tokens);
   void (*text)(gpointer user_data, guint64 request, const char *text);
@@ -78,8 +80,8 @@ typedef struct {
                    const GError *error);
 } HearthHostListener;
 
-/* Takes the question; listener must live as long as the host. Returns the request's id. A request given while a model loads
- * waits for it. 0 with EM_ERR_BUSY: HEARTH_HOST_MAX_REQUESTS have not finished. */
+/* Takes the question; listener must live as long as the host. Returns the request's id. A request given while a model
+ * loads waits for it. 0 with EM_ERR_BUSY: HEARTH_HOST_MAX_REQUESTS have not finished. */
 #define HEARTH_HOST_MAX_REQUESTS 64
 guint64 hearth_host_generate(HearthHost *host, HearthHostQuestion *question, const HearthHostListener *listener,
                              gpointer user_data, GError **error);

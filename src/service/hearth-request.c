@@ -51,7 +51,7 @@ void hearth_request_unref(HearthRequest *self) {
   g_free(self);
 }
 
-/* --- Towards the listener ------------------------------------------------------------------------------------------- */
+/* --- Towards the listener ---------------------------------------------------------------------------------------- */
 
 static gboolean flush(gpointer data) {
   HearthRequest *self = data;
@@ -130,7 +130,7 @@ void hearth_request_end(HearthRequest *self, em_finish finish, const em_request_
   g_mutex_unlock(&self->host->mutex);
 }
 
-/* --- On the engine thread ------------------------------------------------------------------------------------------- */
+/* --- On the engine thread ---------------------------------------------------------------------------------------- */
 
 static bool on_token(void *user, int32_t token) {
   HearthRequest *self = user;

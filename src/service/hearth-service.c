@@ -27,7 +27,7 @@ static void return_error(GDBusMethodInvocation *invocation, const GError *error)
   g_dbus_method_invocation_return_dbus_error(invocation, hearth_host_error_dbus_name(error), error->message);
 }
 
-/* --- Options -------------------------------------------------------------------------------------------------------- */
+/* --- Options ----------------------------------------------------------------------------------------------------- */
 
 typedef enum { OPTION_UINT, OPTION_DOUBLE, OPTION_UINT64, OPTION_TEXT, OPTION_TEXTS } OptionKind;
 
@@ -40,8 +40,8 @@ typedef struct {
 
 static const char *const option_types[] = {"u", "d", "t", "s", "as"};
 
-/* Stores what the dictionary gives. Unknown names and other types are errors, so that no setting is ignored in silence. Texts
- * are copies that the caller frees. */
+/* Stores what the dictionary gives. Unknown names and other types are errors, so that no setting is ignored in silence.
+ * Texts are copies that the caller frees. */
 static gboolean read_options(GVariant *dictionary, const Option *options, gsize n_options, GError **error) {
   GVariantIter iter;
   const char *name;
@@ -56,8 +56,8 @@ static gboolean read_options(GVariant *dictionary, const Option *options, gsize 
         option = &options[i];
     }
     if (!option || !g_variant_is_of_type(value, G_VARIANT_TYPE(option_types[option->kind]))) {
-      g_set_error(error, HEARTH_HOST_ERROR, EM_ERR_ARGUMENT, option ? "The setting %s has the wrong type."
-                                                                    : "There is no setting named %s.", name);
+      g_set_error(error, HEARTH_HOST_ERROR, EM_ERR_ARGUMENT,
+                  option ? "The setting %s has the wrong type." : "There is no setting named %s.", name);
       g_variant_unref(value);
       return FALSE;
     }
@@ -86,7 +86,7 @@ static gboolean read_options(GVariant *dictionary, const Option *options, gsize 
   return TRUE;
 }
 
-/* --- Loading -------------------------------------------------------------------------------------------------------- */
+/* --- Loading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct {
   Service *service;
@@ -182,7 +182,7 @@ static gboolean on_unload(HearthDbusEngine *engine, GDBusMethodInvocation *invoc
   return TRUE;
 }
 
-/* --- Answers -------------------------------------------------------------------------------------------------------- */
+/* --- Answers ----------------------------------------------------------------------------------------------------- */
 
 static void on_reading(gpointer user_data, guint64 request, guint done_tokens, guint total_tokens) {
   Service *service = user_data;
@@ -234,8 +234,8 @@ static HearthHostQuestion *read_messages(GVariant *messages, GError **error) {
   }
   if (n > MAX_MESSAGES || n_bytes > MAX_CONVERSATION_BYTES) {
     g_set_error(error, HEARTH_HOST_ERROR, EM_ERR_CONTEXT,
-                "The conversation is longer than %u messages or %u MiB, which is more than a model can read.", MAX_MESSAGES,
-                MAX_CONVERSATION_BYTES >> 20);
+                "The conversation is longer than %u messages or %u MiB, which is more than a model can read.",
+                MAX_MESSAGES, MAX_CONVERSATION_BYTES >> 20);
     return NULL;
   }
   question = hearth_host_question_new(n);
@@ -258,16 +258,16 @@ static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *inv
   }
   sampling = &question->sampling;
   const Option options[] = {
-    {"max-tokens", OPTION_UINT, &question->max_tokens},
-    {"temperature", OPTION_DOUBLE, &sampling->temperature, &question->has_temperature},
-    {"top-k", OPTION_UINT, &sampling->top_k, &question->has_top_k},
-    {"top-p", OPTION_DOUBLE, &sampling->top_p, &question->has_top_p},
-    {"min-p", OPTION_DOUBLE, &sampling->min_p, &question->has_min_p},
-    {"repetition-penalty", OPTION_DOUBLE, &sampling->repetition_penalty, &question->has_repetition_penalty},
-    {"frequency-penalty", OPTION_DOUBLE, &sampling->frequency_penalty},
-    {"presence-penalty", OPTION_DOUBLE, &sampling->presence_penalty},
-    {"seed", OPTION_UINT64, &sampling->seed, &question->has_seed},
-    {"stop", OPTION_TEXTS, &question->stop},
+      {"max-tokens", OPTION_UINT, &question->max_tokens},
+      {"temperature", OPTION_DOUBLE, &sampling->temperature, &question->has_temperature},
+      {"top-k", OPTION_UINT, &sampling->top_k, &question->has_top_k},
+      {"top-p", OPTION_DOUBLE, &sampling->top_p, &question->has_top_p},
+      {"min-p", OPTION_DOUBLE, &sampling->min_p, &question->has_min_p},
+      {"repetition-penalty", OPTION_DOUBLE, &sampling->repetition_penalty, &question->has_repetition_penalty},
+      {"frequency-penalty", OPTION_DOUBLE, &sampling->frequency_penalty},
+      {"presence-penalty", OPTION_DOUBLE, &sampling->presence_penalty},
+      {"seed", OPTION_UINT64, &sampling->seed, &question->has_seed},
+      {"stop", OPTION_TEXTS, &question->stop},
   };
 
   if (read_options(dictionary, options, G_N_ELEMENTS(options), &error))
@@ -288,7 +288,7 @@ static gboolean on_stop(HearthDbusEngine *engine, GDBusMethodInvocation *invocat
   return TRUE;
 }
 
-/* --- The process ---------------------------------------------------------------------------------------------------- */
+/* --- The process ------------------------------------------------------------------------------------------------- */
 
 static void on_log(void *user, em_log_level level, const char *text) {
   static const GLogLevelFlags levels[] = {[EM_LOG_DEBUG] = G_LOG_LEVEL_DEBUG,
@@ -314,8 +314,8 @@ static GDBusConnection *connect_fd(int fd, GError **error) {
   stream = g_socket_connection_factory_create_connection(socket);
   return g_dbus_connection_new_sync(G_IO_STREAM(stream), guid,
                                     G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER |
-                                      G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_REQUIRE_SAME_USER |
-                                      G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
+                                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_REQUIRE_SAME_USER |
+                                        G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
                                     NULL, NULL, error);
 }
 
@@ -323,8 +323,10 @@ int hearth_service_run(int fd) {
   static const struct {
     const char *signal;
     GCallback callback;
-  } handlers[] = {{"handle-load", G_CALLBACK(on_load)},         {"handle-cancel-load", G_CALLBACK(on_cancel_load)},
-                  {"handle-unload", G_CALLBACK(on_unload)},     {"handle-generate", G_CALLBACK(on_generate)},
+  } handlers[] = {{"handle-load", G_CALLBACK(on_load)},
+                  {"handle-cancel-load", G_CALLBACK(on_cancel_load)},
+                  {"handle-unload", G_CALLBACK(on_unload)},
+                  {"handle-generate", G_CALLBACK(on_generate)},
                   {"handle-stop", G_CALLBACK(on_stop)}};
   g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
   g_autoptr(GDBusConnection) connection = NULL;
@@ -333,7 +335,8 @@ int hearth_service_run(int fd) {
 
   /* Where memory runs out, the model is what has to go. Written first: a process without dumps may not write there. */
   g_file_set_contents_full("/proc/self/oom_score_adj", "500", -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL);
-  /* A core file would hold conversations. The limit alone does not keep a dump from a program that the system hands it to. */
+  /* A core file would hold conversations. The limit alone does not keep a dump from a program that the system hands it
+   * to. */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);

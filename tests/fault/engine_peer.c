@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Each end of the engine's connection against a peer that does not keep to the rules: an app that asks for nonsense, and an
- * engine that answers with it. The second is this program itself, started by the client with --service. */
+/* Each end of the engine's connection against a peer that does not keep to the rules: an app that asks for nonsense,
+ * and an engine that answers with it. The second is this program itself, started by the client with --service. */
 #include "harness.h"
 
 #include "check.h"
@@ -19,7 +19,7 @@
 
 static char *small, *endless;
 
-/* --- A bare connection to the engine -------------------------------------------------------------------------------- */
+/* --- A bare connection to the engine ----------------------------------------------------------------------------- */
 
 typedef struct {
   GSubprocess *process;
@@ -46,7 +46,7 @@ static void on_finished(GDBusConnection *connection, const char *sender, const c
 
 static void spawn(Peer *peer) {
   g_autoptr(GSubprocessLauncher) launcher =
-    g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
+      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
   g_autoptr(GSocket) socket = NULL;
   int ends[2];
 
@@ -105,18 +105,18 @@ static char *name_of(GError *error) {
 
 static char *call(Peer *peer, const char *method, GVariant *parameters, GVariant **reply) {
   g_autoptr(GError) error = NULL;
-  g_autoptr(GVariant) got = g_dbus_connection_call_sync(peer->connection, NULL, OBJECT_PATH, INTERFACE, method, parameters, NULL,
-                                                        G_DBUS_CALL_FLAGS_NONE, 60000, NULL, &error);
+  g_autoptr(GVariant) got = g_dbus_connection_call_sync(peer->connection, NULL, OBJECT_PATH, INTERFACE, method,
+                                                        parameters, NULL, G_DBUS_CALL_FLAGS_NONE, 60000, NULL, &error);
 
   if (reply)
     *reply = got ? g_variant_ref(got) : NULL;
   return name_of(error);
 }
 
-#define CHECK_CALL(method, parameters, expected)                       \
-  do {                                                                 \
+#define CHECK_CALL(method, parameters, expected)                        \
+  do {                                                                  \
     g_autofree char *check_name = call(peer, method, parameters, NULL); \
-    CHECK_TEXT(check_name, expected);                                  \
+    CHECK_TEXT(check_name, expected);                                   \
   } while (0)
 
 static void on_reply(GObject *source, GAsyncResult *result, gpointer user_data) {
@@ -125,15 +125,16 @@ static void on_reply(GObject *source, GAsyncResult *result, gpointer user_data) 
   g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &error);
   char *name = name_of(error);
 
-  g_hash_table_insert(peer->replies, name, GUINT_TO_POINTER(GPOINTER_TO_UINT(g_hash_table_lookup(peer->replies, name)) + 1));
+  g_hash_table_insert(peer->replies, name,
+                      GUINT_TO_POINTER(GPOINTER_TO_UINT(g_hash_table_lookup(peer->replies, name)) + 1));
   peer->n_pending--;
 }
 
 /* Without waiting; on_reply counts the answers. */
 static void send_call(Peer *peer, const char *method, GVariant *parameters) {
   peer->n_pending++;
-  g_dbus_connection_call(peer->connection, NULL, OBJECT_PATH, INTERFACE, method, parameters, NULL, G_DBUS_CALL_FLAGS_NONE, G_MAXINT,
-                         NULL, on_reply, peer);
+  g_dbus_connection_call(peer->connection, NULL, OBJECT_PATH, INTERFACE, method, parameters, NULL,
+                         G_DBUS_CALL_FLAGS_NONE, G_MAXINT, NULL, on_reply, peer);
 }
 
 static guint n_replies(Peer *peer, const char *name) {
@@ -178,13 +179,13 @@ static char *ask(Peer *peer, GVariant *question, guint64 *id) {
   return g_strdup(g_hash_table_lookup(peer->finished, &request));
 }
 
-#define CHECK_ASK(question, expected)                           \
-  do {                                                      \
+#define CHECK_ASK(question, expected)                        \
+  do {                                                       \
     g_autofree char *check_name = ask(peer, question, NULL); \
-    CHECK_TEXT(check_name, expected);                       \
+    CHECK_TEXT(check_name, expected);                        \
   } while (0)
 
-/* --- An app that asks for nonsense ---------------------------------------------------------------------------------- */
+/* --- An app that asks for nonsense ------------------------------------------------------------------------------- */
 
 static void test_loads(Peer *peer) {
   g_autofree char *long_path = g_strnfill(1 << 20, 'a'), *long_device = g_strnfill(1 << 20, 'v');
@@ -214,10 +215,21 @@ static void test_settings(Peer *peer) {
   static const struct {
     const char *name;
     double value;
-  } wrong[] = {{"temperature", -1},        {"temperature", 101},         {"temperature", NAN},        {"temperature", INFINITY},
-                  {"temperature", 1e308},     {"temperature", -1e308},      {"top-p", 2},                {"top-p", -0.1},
-                  {"top-p", NAN},            {"min-p", -1},            {"min-p", NAN},              {"repetition-penalty", -1},
-                  {"repetition-penalty", NAN}, {"frequency-penalty", 3}, {"presence-penalty", -INFINITY}};
+  } wrong[] = {{"temperature", -1},
+               {"temperature", 101},
+               {"temperature", NAN},
+               {"temperature", INFINITY},
+               {"temperature", 1e308},
+               {"temperature", -1e308},
+               {"top-p", 2},
+               {"top-p", -0.1},
+               {"top-p", NAN},
+               {"min-p", -1},
+               {"min-p", NAN},
+               {"repetition-penalty", -1},
+               {"repetition-penalty", NAN},
+               {"frequency-penalty", 3},
+               {"presence-penalty", -INFINITY}};
   g_autofree char *long_stop = g_strnfill(257, 'x');
   const char *const long_stops[] = {long_stop, NULL}, *const no_stops[] = {"", NULL};
   g_auto(GStrv) many_stops = g_new0(char *, 100001);
@@ -250,7 +262,8 @@ static void test_texts(Peer *peer) {
     g_variant_builder_add(&messages, "(ss)", "user", "a");
   CHECK_ASK(g_variant_new("(a(ss)@a{sv})", &messages, g_variant_new("a{sv}", NULL)), ERROR("Context"));
   /* Nothing but the token that begins a text. */
-  none = g_variant_ref_sink(g_variant_new("(@a(ss)@a{sv})", g_variant_new("a(ss)", NULL), g_variant_new_parsed("{'max-tokens': <uint32 3>}")));
+  none = g_variant_ref_sink(g_variant_new("(@a(ss)@a{sv})", g_variant_new("a(ss)", NULL),
+                                          g_variant_new_parsed("{'max-tokens': <uint32 3>}")));
   CHECK_ASK(none, "length");
 }
 
@@ -295,7 +308,7 @@ static void test_floods(Peer *peer) {
   {
     g_autoptr(GVariant) reply = NULL;
     g_autofree char *name =
-      call(peer, "Generate", question_of("the river", "max-tokens", g_variant_new_uint32(0)), &reply);
+        call(peer, "Generate", question_of("the river", "max-tokens", g_variant_new_uint32(0)), &reply);
 
     CHECK_TEXT(name, "");
     g_variant_get(reply, "(t)", &first);
@@ -312,7 +325,8 @@ static void test_floods(Peer *peer) {
 /* No core file, and the first to go where memory runs out. */
 static void test_process(Peer *peer) {
   const char *id = g_subprocess_get_identifier(peer->process);
-  g_autofree char *path = g_strdup_printf("/proc/%s/limits", id), *score_path = g_strdup_printf("/proc/%s/oom_score_adj", id);
+  g_autofree char *path = g_strdup_printf("/proc/%s/limits", id),
+                  *score_path = g_strdup_printf("/proc/%s/oom_score_adj", id);
   g_autofree char *limits = NULL, *score = NULL;
   char soft[32] = "", hard[32] = "";
   const char *line;
@@ -327,7 +341,8 @@ static void test_process(Peer *peer) {
 }
 
 static void say(Peer *peer, const void *bytes, gsize n) {
-  CHECK(g_output_stream_write_all(g_io_stream_get_output_stream(G_IO_STREAM(peer->stream)), bytes, n, NULL, NULL, NULL));
+  CHECK(
+      g_output_stream_write_all(g_io_stream_get_output_stream(G_IO_STREAM(peer->stream)), bytes, n, NULL, NULL, NULL));
 }
 
 static void test_garbage(void) {
@@ -351,7 +366,7 @@ static void test_garbage(void) {
   peer_end(&peer);
 }
 
-/* --- An engine that answers with nonsense --------------------------------------------------------------------------- */
+/* --- An engine that answers with nonsense ------------------------------------------------------------------------ */
 
 static void emit(GDBusConnection *connection, const char *name, GVariant *parameters) {
   g_dbus_connection_emit_signal(connection, NULL, OBJECT_PATH, INTERFACE, name, parameters, NULL);
@@ -366,8 +381,8 @@ static void reply_wrongly(GDBusConnection *connection, GDBusMethodInvocation *in
   g_object_unref(invocation);
 }
 
-static gboolean on_load(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, const char *path, GVariant *options,
-                        gpointer user_data) {
+static gboolean on_load(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, const char *path,
+                        GVariant *options, gpointer user_data) {
   GDBusConnection *connection = g_dbus_method_invocation_get_connection(invocation);
 
   emit(connection, "LoadProgress", g_variant_new("(ss)", "half", "all"));
@@ -378,14 +393,14 @@ static gboolean on_load(HearthDbusEngine *engine, GDBusMethodInvocation *invocat
   else if (g_str_has_suffix(path, "odd"))
     g_dbus_method_invocation_return_dbus_error(invocation, "some.Other.Error", "odd");
   else
-    hearth_dbus_engine_complete_load(engine, invocation,
-                                     g_variant_new_parsed("{'architecture': <3>, 'device': <'x'>, 'parameters': <'many'>}"));
+    hearth_dbus_engine_complete_load(
+        engine, invocation, g_variant_new_parsed("{'architecture': <3>, 'device': <'x'>, 'parameters': <'many'>}"));
   return TRUE;
 }
 
 /* The first two questions get the same id. */
-static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, GVariant *messages, GVariant *options,
-                            gpointer user_data) {
+static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, GVariant *messages,
+                            GVariant *options, gpointer user_data) {
   static guint n_asked;
   GDBusConnection *connection = g_dbus_method_invocation_get_connection(invocation);
   guint64 id = n_asked++ < 2 ? 0 : n_asked;
@@ -396,8 +411,10 @@ static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *inv
   emit(connection, "Reading", g_variant_new("(tuu)", id, G_MAXUINT, 0));
   emit(connection, "Delta", g_variant_new("(ts)", id, "late"));
   for (guint i = 0; i < 2; i++)
-    emit(connection, "Finished", g_variant_new("(ts@a{sv})", id, n_asked == 4 ? "error" : "tired",
-                                            g_variant_new_parsed("{'prompt-tokens': <'x'>, 'error-name': <7>, 'decode-ns': <@t 18446744073709551615>}")));
+    emit(connection, "Finished",
+         g_variant_new("(ts@a{sv})", id, n_asked == 4 ? "error" : "tired",
+                       g_variant_new_parsed(
+                           "{'prompt-tokens': <'x'>, 'error-name': <7>, 'decode-ns': <@t 18446744073709551615>}")));
   emit(connection, "Delta", g_variant_new("(ts)", id, "too late"));
   return TRUE;
 }
@@ -409,8 +426,9 @@ static int be_engine(int fd) {
   g_autoptr(HearthDbusEngine) engine = hearth_dbus_engine_skeleton_new();
   g_autofree char *guid = g_dbus_generate_guid();
   g_autoptr(GDBusConnection) connection = g_dbus_connection_new_sync(
-    G_IO_STREAM(stream), guid, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER | G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
-    NULL, NULL, NULL);
+      G_IO_STREAM(stream), guid,
+      G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER | G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING, NULL, NULL,
+      NULL);
 
   if (!connection)
     return 1;
@@ -482,7 +500,8 @@ int main(int argc, char **argv) {
   small = g_build_filename(folder, "small.gguf", NULL);
   endless = g_build_filename(folder, "endless.gguf", NULL);
   tiny_model_save(&(tiny_model){.name = "small", .context_tokens = 2048}, small);
-  tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512}, endless);
+  tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512},
+                  endless);
 
   peer_start(&peer);
   test_process(&peer);

@@ -38,7 +38,12 @@ static void make_models(void) {
   tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512},
                   endless);
   /* Large enough that a test can do something while it is read. */
-  tiny_model_save(&(tiny_model){.name = "large", .n_embd = 1536, .n_heads = 12, .n_kv_heads = 4, .n_layers = 8, .n_ff = 4096,
+  tiny_model_save(&(tiny_model){.name = "large",
+                                .n_embd = 1536,
+                                .n_heads = 12,
+                                .n_kv_heads = 4,
+                                .n_layers = 8,
+                                .n_ff = 4096,
                                 .type = EM_TYPE_F16},
                   large);
 }
@@ -78,7 +83,7 @@ static int code_of(const GError *error) {
   return error && error->domain == HEARTH_ENGINE_ERROR ? error->code : -1;
 }
 
-/* --- What works ----------------------------------------------------------------------------------------------------- */
+/* --- What works -------------------------------------------------------------------------------------------------- */
 
 static void test_load_and_answer(HearthEngineClient *client) {
   Loading loading = {0};
@@ -243,7 +248,7 @@ static void test_idle(HearthEngineClient *client) {
   CHECK_INT(count_wakeups(hearth_engine_client_get_pid(client)) - before, 0);
 }
 
-/* --- What is refused ------------------------------------------------------------------------------------------------ */
+/* --- What is refused --------------------------------------------------------------------------------------------- */
 
 static void check_refused(HearthEngineClient *client, const char *path, int expected, const char *word) {
   g_autofree char *message = NULL;
@@ -386,7 +391,7 @@ static void test_vanishing_files(HearthEngineClient *client) {
   asked_clear(&asked);
 }
 
-/* --- Death ---------------------------------------------------------------------------------------------------------- */
+/* --- Death ------------------------------------------------------------------------------------------------------- */
 
 static void count(HearthEngineClient *client, guint *n) {
   (*n)++;
@@ -496,7 +501,8 @@ static void test_client_goes(void) {
   asked_clear(&asked);
 }
 
-/* The app is this program with other arguments: it starts an engine, has it write, says its id, and waits to be killed. */
+/* The app is this program with other arguments: it starts an engine, has it write, says its id, and waits to be killed.
+ */
 static int be_app(const char *model) {
   HearthEngineClient *client = start();
   Asked asked;
@@ -513,8 +519,7 @@ static int be_app(const char *model) {
 
 static void test_app_is_killed(const char *self) {
   g_autoptr(GError) error = NULL;
-  g_autoptr(GSubprocess) app =
-    g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error, self, "--app", endless, NULL);
+  g_autoptr(GSubprocess) app = g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error, self, "--app", endless, NULL);
   g_autoptr(GDataInputStream) lines = NULL;
   g_autofree char *line = NULL;
   GPid pid;

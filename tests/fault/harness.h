@@ -1,20 +1,20 @@
-/* Driving the engine process from a test through the app's own client. Everything waits with a limit, so that a test fails
- * instead of hanging. The program is $HEARTH_ENGINE. */
+/* Driving the engine process from a test through the app's own client. Everything waits with a limit, so that a test
+ * fails instead of hanging. The program is $HEARTH_ENGINE. */
 #pragma once
 
 #include "client/hearth-engine-client.h"
 
 /* Iterates the main context until the expression holds or so many seconds have passed; its value at the end. */
-#define WAIT_FOR(condition, seconds)                                                        \
-  ({                                                                                        \
-    gint64 wait_end = g_get_monotonic_time() + (gint64)((seconds) * G_USEC_PER_SEC);        \
-    g_autoptr(GSource) wait_source = g_timeout_source_new(5);                               \
-    g_source_set_callback(wait_source, G_SOURCE_FUNC(wait_tick), NULL, NULL);           \
-    g_source_attach(wait_source, NULL);                                                     \
-    while (!(condition) && g_get_monotonic_time() < wait_end)                               \
-      g_main_context_iteration(NULL, TRUE);                                                 \
-    g_source_destroy(wait_source);                                                          \
-    (condition);                                                                            \
+#define WAIT_FOR(condition, seconds)                                                 \
+  ({                                                                                 \
+    gint64 wait_end = g_get_monotonic_time() + (gint64)((seconds) * G_USEC_PER_SEC); \
+    g_autoptr(GSource) wait_source = g_timeout_source_new(5);                        \
+    g_source_set_callback(wait_source, G_SOURCE_FUNC(wait_tick), NULL, NULL);        \
+    g_source_attach(wait_source, NULL);                                              \
+    while (!(condition) && g_get_monotonic_time() < wait_end)                        \
+      g_main_context_iteration(NULL, TRUE);                                          \
+    g_source_destroy(wait_source);                                                   \
+    (condition);                                                                     \
   })
 
 static inline gboolean wait_tick(gpointer data) {
@@ -34,7 +34,8 @@ typedef struct {
 void loading_start(Loading *loading, HearthEngineClient *client, const char *path, GCancellable *cancellable);
 void loading_clear(Loading *loading);
 
-/* Loads and waits; TRUE when it succeeded. *code receives the error's code in HEARTH_ENGINE_ERROR, -1 for another domain. */
+/* Loads and waits; TRUE when it succeeded. *code receives the error's code in HEARTH_ENGINE_ERROR, -1 for another
+ * domain. */
 gboolean load_model(HearthEngineClient *client, const char *path, int *code, char **message);
 
 /* One answer, and how it ended. */

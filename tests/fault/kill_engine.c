@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Kills the engine again and again at random moments while it writes: the app's process lives on, every message that was
- * committed is still there, and the next answer comes.
+/* Kills the engine again and again at random moments while it writes: the app's process lives on, every message that
+ * was committed is still there, and the next answer comes.
  *
  *   kill_engine [KILLS]     25 unless said otherwise
  */
@@ -28,6 +28,7 @@ typedef struct {
   GArray *committed; /* of Committed */
   GRand *random;
   const char *model;
+  guint n_killed;
   gint64 slowest_us;
 } Run;
 
@@ -73,25 +74,34 @@ static void turn(Run *run, int number) {
       killed_us = now;
     }
     if (now >= next_us && asked.text->len > answer->text->len) {
-      stored = hearth_chat_store_update_message(run->store, answer->id, asked.text->str, HEARTH_MESSAGE_STREAMING, 0, NULL);
+      stored =
+          hearth_chat_store_update_message(run->store, answer->id, asked.text->str, HEARTH_MESSAGE_STREAMING, 0, NULL);
       CHECK(stored);
       g_string_assign(answer->text, asked.text->str);
       next_us = now + CHECKPOINT_US;
     }
   }
   CHECK_INT(asked.n_finished, 1);
-  if (killed_us > 0) {
-    const GError *error = hearth_answer_get_error(asked.answer);
-    CHECK(error && error->domain == HEARTH_ENGINE_ERROR && error->code == HEARTH_ENGINE_ERROR_DIED);
+  if (hearth_answer_get_finish(asked.answer) == HEARTH_FINISH_ERROR) {
+    /* By this hand, not by itself. */
+    CHECK(killed_us > 0);
+    CHECK(g_error_matches(hearth_answer_get_error(asked.answer), HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_DIED));
+    run->n_killed++;
+  } else {
+    /* It was written to its end before the kill. */
+    CHECK_INT(hearth_answer_get_finish(asked.answer), HEARTH_FINISH_CONTEXT);
   }
-  stored = hearth_chat_store_update_message(run->store, answer->id, asked.text->str, HEARTH_MESSAGE_INTERRUPTED, 0, NULL);
+  stored =
+      hearth_chat_store_update_message(run->store, answer->id, asked.text->str, HEARTH_MESSAGE_INTERRUPTED, 0, NULL);
   CHECK(stored);
   g_string_assign(answer->text, asked.text->str);
   asked_clear(&asked);
 
-  CHECK(WAIT_FOR(hearth_engine_client_get_running(run->client), 10));
-  if (killed_us > 0)
+  if (killed_us > 0) {
+    CHECK(WAIT_FOR(hearth_engine_client_get_running(run->client) && hearth_engine_client_get_pid(run->client) != pid,
+                   10));
     run->slowest_us = MAX(run->slowest_us, g_get_monotonic_time() - killed_us);
+  }
 }
 
 static void check_store(Run *run, const char *path) {
@@ -143,7 +153,8 @@ int main(int argc, char **argv) {
   Run run = {.model = model};
 
   printf("seed %u\n", seed);
-  tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512}, model);
+  tiny_model_save(&(tiny_model){.name = "endless", .context_tokens = 8192, .n_embd = 256, .n_layers = 6, .n_ff = 512},
+                  model);
   run.random = g_rand_new_with_seed(seed);
   run.committed = g_array_new(FALSE, FALSE, sizeof(Committed));
   run.store = hearth_chat_store_open(path, NULL, NULL);
@@ -151,9 +162,9 @@ int main(int argc, char **argv) {
   run.conversation = hearth_chat_store_new_conversation(run.store, "kills", NULL);
   CHECK(run.conversation > 0);
   run.client = hearth_engine_client_new(NULL);
-  for (int i = 0; i < n_kills && check_failures == 0; i++)
+  for (int i = 0; run.n_killed < (guint)n_kills && check_failures == 0; i++)
     turn(&run, i);
-  printf("%d kills; the slowest restart took %.0f ms; %u messages\n", n_kills, (double)run.slowest_us / 1000,
+  printf("%u kills; the slowest restart took %.0f ms; %u messages\n", run.n_killed, (double)run.slowest_us / 1000,
          run.committed->len);
   CHECK(run.slowest_us < 2 * G_USEC_PER_SEC);
   g_object_unref(run.client);

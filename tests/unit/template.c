@@ -68,6 +68,8 @@ static void check_printing(void) {
   prints("{{ '{}-{1}-{n:.2f}-{{}}'.format(1, 2, n=0.5) }}", "1-2-0.50-{}");
   prints("{{ ' a b  c '.split() }} {{ 'a,b,c'.rsplit(',', 1) }} {{ 'a\\nb\\r\\nc'.splitlines() }}",
          "['a', 'b', 'c'] ['a,b', 'c'] ['a', 'b', 'c']");
+  prints("{{ 'a1b \xE6\x97\xA5x'.title() }} {{ '12'.center(5) }}| {{ -4.0 % -2 }} {{ 'a \xE2\x80\x94 b' | wordcount }}",
+         "A1B \xE6\x97\xA5X   12 | -0.0 2");
   prints("{{ 'abc'.find('c') }}{{ 'abcabc'.rfind('c') }}{{ 'aXbX'.count('X') }}{{ 'k=v=w'.partition('=') }}", "252('k', '=', 'v=w')");
   prints("{{ '7'.zfill(3) }} {{ 'a'.center(3) }}| {{ '12'.isdigit() }} {{ 'pre-x'.removeprefix('pre-') }}", "007  a | True x");
   prints("{{ '3.7' | int }} {{ 'z' | int(9) }} {{ '0x1f' | int(0, 16) }} {{ 2.5 | round }} {{ 3.14159 | round(2) }} {{ 'x' | float }}",

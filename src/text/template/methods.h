@@ -12,7 +12,7 @@ typedef enum em_tpl_case {
   EM_TPL_CASE_LOWER,
   EM_TPL_CASE_SWAP,
   EM_TPL_CASE_CAPITALIZE,
-  EM_TPL_CASE_TITLE,      /* the method: a letter behind a non-letter is upper case */
+  EM_TPL_CASE_TITLE,      /* the method: a letter behind anything without case is upper case */
   EM_TPL_CASE_TITLE_WORDS /* the filter: a letter behind a blank, a hyphen or an opening bracket */
 } em_tpl_case;
 bool em_tpl_change_case(em_tpl_run *run, const em_tpl_string *string, em_tpl_case to, em_tpl_value *out);

@@ -92,7 +92,9 @@ static bool real_arithmetic(em_tpl_run *run, uint8_t op, double a, double b, em_
     break;
   case '%':
     result = fmod(a, b);
-    if (result != 0 && (result < 0) != (b < 0))
+    if (result == 0)
+      result = copysign(0, b);
+    else if ((result < 0) != (b < 0))
       result += b;
     break;
   default:

@@ -398,7 +398,8 @@ static bool fill(em_tpl_run *run, em_tpl_value self, const em_tpl_args *args, ch
     return false;
   size_t sign = kind == 'z' && text->bytes > 0 && (text->text[0] == '-' || text->text[0] == '+');
   size_t missing = width > 0 && (uint64_t)width > n ? (size_t)width - n : 0;
-  size_t before = kind == 'l' ? 0 : kind == 'c' ? missing / 2 : missing;
+  /* Where the middle is between two places, Python's center goes by the width's parity. */
+  size_t before = kind == 'l' ? 0 : kind == 'c' ? missing / 2 + (missing & (size_t)width & 1) : missing;
   bool fits = em_tpl_put_slice(run, builder, text, 0, sign);
   for (size_t i = 0; i < missing && fits; i++) {
     if (i == before)

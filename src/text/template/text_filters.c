@@ -2,6 +2,7 @@
 /* Filters on text. What they are applied to is turned into text first, as Jinja does. */
 #include <string.h>
 
+#include "base/utf8.h"
 #include "text/template/chars.h"
 #include "text/template/methods.h"
 #include "text/template/operators.h"
@@ -136,9 +137,9 @@ static bool filter_wordcount(em_tpl_run *run, em_tpl_value self, const em_tpl_ar
   const em_tpl_string *text = self.string;
   int64_t n = 0;
   bool inside = false;
-  for (size_t i = 0, step; i < text->bytes; i += step) {
-    step = em_tpl_char_offset(text->text + i, text->bytes - i, 1);
-    uint32_t c = step == 1 ? (unsigned char)text->text[i] : 0x4E00;
+  for (size_t i = 0; i < text->bytes;) {
+    uint32_t c;
+    i += em_utf8_decode(text->text + i, text->bytes - i, &c, NULL);
     n += !inside && is_word_char(c);
     inside = is_word_char(c);
   }

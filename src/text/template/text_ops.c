@@ -36,7 +36,7 @@ bool em_tpl_strip(em_tpl_run *run, const em_tpl_string *string, const em_tpl_str
 
 static bool begins_word(uint32_t before, em_tpl_case to) {
   if (to == EM_TPL_CASE_TITLE)
-    return !em_tpl_is_letter(before);
+    return em_tpl_upper(before) == before && em_tpl_lower(before) == before;
   return em_tpl_is_space(before) || before == '-' || before == '(' || before == '{' || before == '[' || before == '<';
 }
 

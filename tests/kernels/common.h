@@ -1,0 +1,99 @@
+/* What the kernel tests share: random numbers, guarded memory, errors against a float64 reference, and the one table of
+ * tolerances. */
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "tests/check.h"
+
+/* The largest error of a kernel, relative to the sum of the magnitudes that it adds (products), to the value (rows), or as
+ * the sum of squares of the errors over that of the values (stages). */
+typedef struct tolerance {
+  double product;   /* the same quantised operands, other order of float32 sums */
+  double row;       /* norm, rotation, merge: a few roundings */
+  double exponent;  /* exp and what is made of it */
+  double attention; /* float32 sums over up to 256 positions */
+  double stage_float, stage_quantised; /* NMSE of a whole linear stage: float weights; activations rounded to 8 bits */
+  double stage_attention[3];           /* NMSE by KV type: F32, F16, Q8_0 */
+} tolerance;
+
+static const tolerance tolerances = {
+    .product = 2e-6,
+    .row = 1e-6,
+    .exponent = 2e-6,
+    .attention = 5e-6,
+    .stage_float = 1e-11,
+    .stage_quantised = 1e-4,
+    .stage_attention = {1e-11, 1e-6, 2e-4},
+};
+
+static uint64_t random_state = 88172645463325252u;
+
+static inline uint32_t random_bits(void) {
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return (uint32_t)(random_state >> 32);
+}
+
+/* Uniform in -1 .. 1. */
+static inline float random_float(void) {
+  return (float)((double)random_bits() / 2147483648.0 - 1.0);
+}
+
+static inline void random_floats(float *x, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    x[i] = random_float();
+}
+
+/* Memory of n bytes, 64-byte aligned, between two guards; what lies inside is `fill` at first. */
+#define GUARD_BYTES 256u
+#define GUARD_BYTE 0xA5
+
+static inline void *guarded_new(size_t n, int fill) {
+  uint8_t *memory = aligned_alloc(64, (n + 2 * GUARD_BYTES + 63) / 64 * 64);
+  if (!memory)
+    abort();
+  memset(memory, GUARD_BYTE, (n + 2 * GUARD_BYTES + 63) / 64 * 64);
+  memset(memory + GUARD_BYTES, fill, n);
+  return memory + GUARD_BYTES;
+}
+
+/* Whether both guards are untouched. */
+static inline int guarded_whole(const void *memory, size_t n) {
+  const uint8_t *p = memory;
+  for (size_t i = 1; i <= GUARD_BYTES; i++) {
+    if (p[-(ptrdiff_t)i] != GUARD_BYTE || p[n + i - 1] != GUARD_BYTE)
+      return 0;
+  }
+  return 1;
+}
+
+static inline void guarded_free(void *memory) {
+  if (memory)
+    free((uint8_t *)memory - GUARD_BYTES);
+}
+
+/* Random blocks of a type, with values in about -1 .. 1; types without an encoder get random bits and tame scales. */
+static inline void random_blocks(em_type type, uint8_t *dst, size_t n_values) {
+  const em_type_info *info = em_type_get(type);
+  size_t n_blocks = n_values / info->block_len;
+  float *values = malloc(n_values * sizeof *values);
+  if (!values)
+    abort();
+  random_floats(values, n_values);
+  if (info->encode) {
+    info->encode(values, dst, n_blocks);
+  } else {
+    for (size_t i = 0; i < n_blocks * info->block_bytes; i++)
+      dst[i] = (uint8_t)random_bits();
+    /* The first two halves of a block are its scales in Q4_1, Q5_0, Q5_1 and Q5_K: 0.0078 and 0.0156. */
+    for (size_t b = 0; b < n_blocks; b++)
+      memcpy(dst + b * info->block_bytes, "\x00\x20\x00\x24", type == EM_TYPE_Q5_0 ? 2 : 4);
+  }
+  free(values);
+}

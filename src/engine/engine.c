@@ -8,14 +8,20 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/kv.h"
 #include "engine/plan.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "model/model.h"
 
+/* A graphics device that fails again within this time is not trusted any more. */
+#define STEADY_NS (10ull * 60 * 1000000000)
+
 struct em_engine {
+  em_engine_params params;
   em_model *model;
+  /* What lives on the device; program NULL: it failed, and no other could take over. */
   em_backend *backend;
   em_model_weights *weights;
   em_kv *kv;
@@ -34,6 +40,7 @@ struct em_engine {
   uint32_t *outputs;               /* [n_slots] */
   uint64_t *allowed;               /* a mask's bits */
   em_step_counters counters;
+  uint64_t reopened_ns; /* when the device was last opened again; 0: never */
 };
 
 /* --- Opening ------------------------------------------------------------------------------------------------------ */
@@ -59,7 +66,7 @@ static em_status allocate(em_engine *engine, em_error *error) {
   if (!ok)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   em_status status = em_sampler_new(n_vocab, &engine->sampler, error);
-  return status == EM_OK ? em_pages_new(engine->kv, plan->n_pages, &engine->pages, error) : status;
+  return status == EM_OK ? em_pages_new(NULL, plan->n_pages, &engine->pages, error) : status;
 }
 
 static em_status make_program(em_engine *engine, em_error *error) {
@@ -89,6 +96,30 @@ static void fill_facts(em_engine *engine) {
   facts->kv_bytes_per_token = engine->plan.kv_bytes_per_token;
 }
 
+/* Puts the model on the opened device, as planned. */
+static em_status occupy_device(em_engine *engine, em_progress_fn progress, void *user, em_error *error) {
+  em_status status = EM_OK;
+  /* The cache before the weights: if memory runs out nevertheless, it does so before a long read. */
+  em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
+  EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
+  EM_TRY(em_model_load(engine->model, engine->backend, progress, user, &engine->weights, error));
+  EM_TRY(make_program(engine, error));
+  em_pages_restart(engine->pages, engine->kv, engine->plan.n_pages);
+fail:
+  return status;
+}
+
+static void leave_device(em_engine *engine) {
+  em_program_free(engine->program);
+  em_kv_free(engine->kv);
+  em_model_weights_free(engine->weights);
+  em_backend_close(engine->backend);
+  engine->program = NULL;
+  engine->kv = NULL;
+  engine->weights = NULL;
+  engine->backend = NULL;
+}
+
 em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,
                          em_engine **out, em_error *error) {
   em_status status = EM_OK;
@@ -96,19 +127,15 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
   em_engine *engine = em_calloc(1, sizeof *engine);
   if (!engine)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  engine->params = *params;
   EM_TRY(em_model_open(gguf, &engine->model, error));
   EM_TRY(em_backend_open(&params->backend, &engine->backend, error));
   EM_TRY(em_plan_make(engine->model, engine->backend, params, &engine->plan, error));
   fill_facts(engine);
-
-  /* The cache before the weights: if memory runs out nevertheless, it does so before a long read. */
-  em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
-  EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
   EM_TRY(allocate(engine, error));
   em_scheduler_init(&engine->scheduler, engine->slots, &engine->plan);
   engine->has_scheduler = true;
-  EM_TRY(em_model_load(engine->model, engine->backend, progress, user, &engine->weights, error));
-  EM_TRY(make_program(engine, error));
+  EM_TRY(occupy_device(engine, progress, user, error));
   engine->facts.load_ns = em_now_ns() - start_ns;
   *out = engine;
   return EM_OK;
@@ -133,10 +160,7 @@ void em_engine_close(em_engine *engine) {
   free(engine->allowed);
   em_sampler_free(engine->sampler);
   em_pages_free(engine->pages);
-  em_program_free(engine->program);
-  em_kv_free(engine->kv);
-  em_model_weights_free(engine->weights);
-  em_backend_close(engine->backend);
+  leave_device(engine);
   em_model_close(engine->model);
   free(engine);
 }
@@ -233,13 +257,10 @@ static void start(em_engine *engine, em_slot *slot) {
   slot->first_token_ns = slot->last_token_ns = 0;
   slot->stats = (em_request_stats){.n_prompt = n, .wait_ns = slot->start_ns - request->submit_ns};
 
-  em_error error = {0};
+  /* A page that cannot be copied is computed; a device that has failed says so when it runs. */
   uint32_t n_reused = 0;
-  if (em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, &error) != EM_OK) {
-    finish(engine, slot, EM_FINISH_ERROR, &error);
-    return;
-  }
-  slot->n_computed = slot->stats.n_reused = n_reused;
+  if (em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK)
+    slot->n_computed = slot->stats.n_reused = n_reused;
 }
 
 static void admit(em_engine *engine) {
@@ -354,22 +375,105 @@ static void advance(em_engine *engine, em_slot *slot) {
     sample(engine, slot);
 }
 
-/* A step that failed ends the requests that took part. With a lost device the cache is lost for everyone. */
+/* A step that failed ends the requests that took part. */
 static void fail_step(em_engine *engine, const em_error *error) {
-  bool lost = error->code == EM_ERR_DEVICE;
-  for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
-    em_slot *slot = &engine->slots[i];
-    if (slot->request && (slot->n_rows > 0 || lost))
-      finish(engine, slot, EM_FINISH_ERROR, error);
-  }
-  if (lost)
-    em_pages_forget(engine->pages);
+  for (uint32_t i = 0; i < engine->plan.n_slots; i++)
+    if (engine->slots[i].request && engine->slots[i].n_rows > 0)
+      finish(engine, &engine->slots[i], EM_FINISH_ERROR, error);
 }
+
+/* --- A device that failed ----------------------------------------------------------------------------------------- */
+
+/* Plans anew for the processor what slots, steps and contexts there are; the pages of the cache may become fewer. */
+static em_status plan_again(em_engine *engine, em_error *error) {
+  em_status status = EM_OK;
+  em_engine_params params = engine->params;
+  em_plan plan;
+  params.n_slots = engine->plan.n_slots;
+  params.batch_rows = engine->plan.batch_rows;
+  params.context_tokens = engine->plan.memory.context_tokens;
+  EM_TRY(em_plan_make(engine->model, engine->backend, &params, &plan, error));
+  if (plan.n_pages > engine->plan.n_pages)
+    plan.n_pages = engine->plan.n_pages;
+  engine->plan = plan;
+  fill_facts(engine);
+  engine->scheduler.n_pages = plan.n_pages;
+fail:
+  return status;
+}
+
+static em_status change_device(em_engine *engine, em_device_kind kind, em_error *error) {
+  em_status status = EM_OK;
+  em_backend_params device = engine->params.backend;
+  device.kind = kind;
+  leave_device(engine);
+  EM_TRY(em_backend_open(&device, &engine->backend, error));
+  if (kind != engine->params.backend.kind)
+    EM_TRY(plan_again(engine, error));
+  EM_TRY(occupy_device(engine, NULL, NULL, error));
+  engine->params.backend = device;
+  return EM_OK;
+fail:
+  leave_device(engine);
+  return status;
+}
+
+/* Ends what the new device's cache has no room for, the longest first. */
+static void drop_what_does_not_fit(em_engine *engine) {
+  em_error error = {0};
+  (void)em_fail(&error, EM_ERR_NO_MEMORY, "the graphics card failed and the processor has too little memory for this");
+  while (engine->scheduler.reserved_pages > engine->plan.n_pages) {
+    em_slot *longest = NULL;
+    for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
+      em_slot *slot = &engine->slots[i];
+      if (slot->request && (!longest || slot->reserved_pages > longest->reserved_pages))
+        longest = slot;
+    }
+    finish(engine, longest, EM_FINISH_ERROR, &error);
+  }
+}
+
+/* Goes on after the device has failed: on the same one, opened again, or on the processor. Requests are computed again
+ * from their tokens. When there is nothing to go on with they end, and the next one tries again. */
+static void recover(em_engine *engine) {
+  em_error graphics = {0}, processor = {0};
+  bool again = engine->reopened_ns != 0 && em_now_ns() - engine->reopened_ns < STEADY_NS;
+  for (uint32_t i = 0; i < engine->plan.n_slots; i++)
+    engine->slots[i].pages.n = engine->slots[i].n_computed = 0;
+  em_pages_restart(engine->pages, NULL, engine->plan.n_pages);
+
+  if (!again && change_device(engine, engine->params.backend.kind, &graphics) == EM_OK) {
+    engine->reopened_ns = em_now_ns();
+    em_log(EM_LOG_INFO, "%s failed and was opened again", engine->facts.device);
+    return;
+  }
+  if (change_device(engine, EM_DEVICE_CPU, &processor) == EM_OK) {
+    drop_what_does_not_fit(engine);
+    if (engine->params.notice)
+      engine->params.notice(engine->params.notice_user, engine->facts.device,
+                            again ? "The graphics card failed twice within ten minutes, so the processor answers now."
+                                  : "The graphics card failed and could not be started again, so the processor answers "
+                                    "now.");
+    return;
+  }
+  em_error error = {0};
+  (void)em_fail(&error, EM_ERR_DEVICE, "the graphics card failed, and the processor cannot take over: %s",
+                processor.text);
+  for (uint32_t i = 0; i < engine->plan.n_slots; i++)
+    if (engine->slots[i].request)
+      finish(engine, &engine->slots[i], EM_FINISH_ERROR, &error);
+}
+
+/* --- Steps -------------------------------------------------------------------------------------------------------- */
 
 bool em_engine_step(em_engine *engine) {
   if (!em_scheduler_busy(&engine->scheduler))
     return false;
   admit(engine);
+  if (!engine->program) {
+    recover(engine);
+    return true;
+  }
   em_scheduler_share(&engine->scheduler);
   grow_pages(engine);
   em_step step = compose(engine);
@@ -377,7 +481,12 @@ bool em_engine_step(em_engine *engine) {
     return true;
   em_error error = {0};
   if (em_backend_run(engine->program, &step, &error) != EM_OK) {
-    fail_step(engine, &error);
+    if (error.code == EM_ERR_DEVICE && engine->params.backend.kind == EM_DEVICE_VULKAN) {
+      em_log(EM_LOG_INFO, "%s", error.text);
+      recover(engine);
+    } else {
+      fail_step(engine, &error);
+    }
     return true;
   }
   engine->counters = em_program_counters(engine->program);
@@ -398,6 +507,8 @@ em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n,
   uint32_t *rows = NULL;
   if (em_scheduler_busy(&engine->scheduler))
     return em_fail(error, EM_ERR_BUSY, "requests are running");
+  if (!engine->program)
+    return em_fail(error, EM_ERR_DEVICE, "the graphics card failed");
   if (batch < 1 || batch > engine->plan.batch_rows)
     return em_fail(error, EM_ERR_ARGUMENT, "a step has 1 to %u rows", engine->plan.batch_rows);
   EM_TRY(check_tokens(engine, tokens, n, error));

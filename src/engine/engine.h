@@ -17,6 +17,10 @@ typedef struct em_engine em_engine;
 
 /* --- Opening ------------------------------------------------------------------------------------------------------ */
 
+/* Called on the stepping thread when another device has taken over (facts.device names it); sentence says why, for
+ * people. Both live until the call returns. */
+typedef void (*em_notice_fn)(void *user, const char *device, const char *sentence);
+
 typedef struct em_engine_params {
   em_backend_params backend;
   uint32_t n_slots;        /* requests that decode at once; 0: 4 */
@@ -26,6 +30,8 @@ typedef struct em_engine_params {
   em_type kv_type;         /* EM_TYPE_F16 (the value 0, EM_TYPE_F32, means float32: set it) */
   uint64_t memory_limit_bytes; /* what the engine may allocate; 0: what this computer has available now, less a reserve
                                   for everything else */
+  em_notice_fn notice;         /* or NULL */
+  void *notice_user;
 } em_engine_params;
 
 /* Called on the loading thread about every 10 ms of reading; returning false cancels. */
@@ -138,7 +144,11 @@ em_status em_engine_submit(em_engine *engine, const em_request_params *params, e
 void em_engine_cancel(em_engine *engine, em_request_id id);
 
 /* Runs one step over all requests that are alive. Returns whether there was work. A request that fails ends with
- * EM_FINISH_ERROR; the engine goes on. */
+ * EM_FINISH_ERROR; the engine goes on.
+ *
+ * A graphics device that fails is opened again: the weights are loaded once more and every request goes on from its
+ * tokens. When that fails too, or when it is not the first time within ten minutes, the processor takes over, if the
+ * model fits there, and `notice` is called. Such a step takes as long as loading does. */
 bool em_engine_step(em_engine *engine);
 
 /* Blocks until there is work or em_engine_wake was called. */

@@ -205,3 +205,10 @@ void em_pages_forget(em_pages *pages) {
       pages->pages[i].serial = 0;
   }
 }
+
+void em_pages_restart(em_pages *pages, em_kv *kv, uint32_t n_pages) {
+  for (uint32_t i = 0; i < pages->n_pages; i++)
+    pages->pages[i].serial = pages->pages[i].refs = 0;
+  pages->kv = kv;
+  pages->n_pages = n_pages;
+}

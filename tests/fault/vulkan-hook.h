@@ -1,0 +1,405 @@
+/* Vulkan as a test wishes it: calls that fail, limits and features that are not the truth. Counts what is made and what
+ * is destroyed. */
+#pragma once
+
+#include "check.h"
+
+#include <stdatomic.h>
+
+#include "backend/vulkan/vk.h"
+#include "base/log.h"
+
+typedef enum hook_object {
+  HOOK_INSTANCE,
+  HOOK_DEVICE,
+  HOOK_MEMORY,
+  HOOK_BUFFER,
+  HOOK_MODULE,
+  HOOK_LAYOUT,
+  HOOK_CACHE,
+  HOOK_PIPELINE,
+  HOOK_POOL,
+  HOOK_SEMAPHORE,
+  HOOK_N_OBJECTS
+} hook_object;
+
+typedef struct hook_wish {
+  /* The call with this number fails, counted from 1 among all that return a result, or among waits where the failure is
+   * VK_TIMEOUT. 0: none. */
+  uint32_t fail_at;
+  bool fail_on; /* all later ones as well */
+  VkResult failure;
+  const char *only; /* counts and fails the calls of this function alone, "CreateDevice"; NULL: of all */
+
+  bool hang;                     /* what is submitted is never run; waits end after 100 ms */
+  uint64_t max_allocation_bytes; /* 0: the truth */
+  uint32_t subgroup_size;        /* 0: the truth */
+  bool no_extensions;            /* of devices */
+  bool no_debug_utils;
+  const char *lacks; /* a feature that the device seems to lack; see below */
+} hook_wish;
+
+static hook_wish hook;
+
+/* Since hook_start. */
+static _Atomic uint32_t hook_n_calls, hook_n_waits, hook_n_failed, hook_n_destroyed;
+static _Atomic uint64_t hook_largest_allocation;
+
+static _Atomic int32_t hook_live[HOOK_N_OBJECTS]; /* since the program began */
+
+static em_vk_functions real;
+
+/* What the call at hand shall return. */
+static VkResult fault(const char *name) {
+  bool counts = !hook.only || strcmp(hook.only, name) == 0, is_wait = strcmp(name, "WaitSemaphores") == 0;
+  if (!counts)
+    return VK_SUCCESS;
+  uint32_t call = ++hook_n_calls, wait = is_wait ? ++hook_n_waits : 0;
+  uint32_t n = hook.failure == VK_TIMEOUT ? wait : call;
+  if (hook.fail_at == 0 || n < hook.fail_at || (n > hook.fail_at && !hook.fail_on))
+    return VK_SUCCESS;
+  hook_n_failed++;
+  return hook.failure;
+}
+
+/* After a failure the contents of what a call would have filled are undefined. */
+static void spoil(void *out, size_t bytes) {
+  memset(out, 0xa5, bytes);
+}
+
+/* Functions that return a result and make nothing. */
+#define PLAIN(name, list, args)                            \
+  static VKAPI_ATTR VkResult VKAPI_CALL my_##name list {   \
+    VkResult result = fault(#name);                        \
+    return result != VK_SUCCESS ? result : real.name args; \
+  }
+
+#define MAKES(name, object, out, list, args)             \
+  static VKAPI_ATTR VkResult VKAPI_CALL my_##name list { \
+    VkResult result = fault(#name);                      \
+    if (result != VK_SUCCESS) {                          \
+      spoil(out, sizeof *out);                           \
+      return result;                                     \
+    }                                                    \
+    result = real.name args;                             \
+    if (result == VK_SUCCESS)                            \
+      hook_live[object]++;                               \
+    return result;                                       \
+  }
+
+#define FREES(name, object, handle, list, args)      \
+  static VKAPI_ATTR void VKAPI_CALL my_##name list { \
+    if (handle) {                                    \
+      hook_live[object]--;                           \
+      hook_n_destroyed++;                            \
+    }                                                \
+    real.name args;                                  \
+  }
+
+#define CALLBACKS const VkAllocationCallbacks *callbacks
+
+MAKES(CreateInstance, HOOK_INSTANCE, out, (const VkInstanceCreateInfo *info, CALLBACKS, VkInstance *out),
+      (info, callbacks, out))
+FREES(DestroyInstance, HOOK_INSTANCE, instance, (VkInstance instance, CALLBACKS), (instance, callbacks))
+PLAIN(EnumeratePhysicalDevices, (VkInstance instance, uint32_t *n, VkPhysicalDevice *out), (instance, n, out))
+MAKES(CreateDevice, HOOK_DEVICE, out,
+      (VkPhysicalDevice physical, const VkDeviceCreateInfo *info, CALLBACKS, VkDevice *out),
+      (physical, info, callbacks, out))
+FREES(DestroyDevice, HOOK_DEVICE, device, (VkDevice device, CALLBACKS), (device, callbacks))
+FREES(FreeMemory, HOOK_MEMORY, memory, (VkDevice device, VkDeviceMemory memory, CALLBACKS), (device, memory, callbacks))
+PLAIN(MapMemory,
+      (VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size, VkMemoryMapFlags flags,
+       void **out),
+      (device, memory, offset, size, flags, out))
+MAKES(CreateBuffer, HOOK_BUFFER, out, (VkDevice device, const VkBufferCreateInfo *info, CALLBACKS, VkBuffer *out),
+      (device, info, callbacks, out))
+FREES(DestroyBuffer, HOOK_BUFFER, buffer, (VkDevice device, VkBuffer buffer, CALLBACKS), (device, buffer, callbacks))
+PLAIN(BindBufferMemory, (VkDevice device, VkBuffer buffer, VkDeviceMemory memory, VkDeviceSize offset),
+      (device, buffer, memory, offset))
+MAKES(CreateShaderModule, HOOK_MODULE, out,
+      (VkDevice device, const VkShaderModuleCreateInfo *info, CALLBACKS, VkShaderModule *out),
+      (device, info, callbacks, out))
+FREES(DestroyShaderModule, HOOK_MODULE, module, (VkDevice device, VkShaderModule module, CALLBACKS),
+      (device, module, callbacks))
+MAKES(CreatePipelineLayout, HOOK_LAYOUT, out,
+      (VkDevice device, const VkPipelineLayoutCreateInfo *info, CALLBACKS, VkPipelineLayout *out),
+      (device, info, callbacks, out))
+FREES(DestroyPipelineLayout, HOOK_LAYOUT, layout, (VkDevice device, VkPipelineLayout layout, CALLBACKS),
+      (device, layout, callbacks))
+MAKES(CreatePipelineCache, HOOK_CACHE, out,
+      (VkDevice device, const VkPipelineCacheCreateInfo *info, CALLBACKS, VkPipelineCache *out),
+      (device, info, callbacks, out))
+FREES(DestroyPipelineCache, HOOK_CACHE, cache, (VkDevice device, VkPipelineCache cache, CALLBACKS),
+      (device, cache, callbacks))
+PLAIN(GetPipelineCacheData, (VkDevice device, VkPipelineCache cache, size_t *bytes, void *out),
+      (device, cache, bytes, out))
+FREES(DestroyPipeline, HOOK_PIPELINE, pipeline, (VkDevice device, VkPipeline pipeline, CALLBACKS),
+      (device, pipeline, callbacks))
+MAKES(CreateCommandPool, HOOK_POOL, out,
+      (VkDevice device, const VkCommandPoolCreateInfo *info, CALLBACKS, VkCommandPool *out),
+      (device, info, callbacks, out))
+FREES(DestroyCommandPool, HOOK_POOL, pool, (VkDevice device, VkCommandPool pool, CALLBACKS), (device, pool, callbacks))
+PLAIN(AllocateCommandBuffers, (VkDevice device, const VkCommandBufferAllocateInfo *info, VkCommandBuffer *out),
+      (device, info, out))
+PLAIN(BeginCommandBuffer, (VkCommandBuffer commands, const VkCommandBufferBeginInfo *info), (commands, info))
+PLAIN(EndCommandBuffer, (VkCommandBuffer commands), (commands))
+PLAIN(ResetCommandBuffer, (VkCommandBuffer commands, VkCommandBufferResetFlags flags), (commands, flags))
+MAKES(CreateSemaphore, HOOK_SEMAPHORE, out,
+      (VkDevice device, const VkSemaphoreCreateInfo *info, CALLBACKS, VkSemaphore *out), (device, info, callbacks, out))
+FREES(DestroySemaphore, HOOK_SEMAPHORE, semaphore, (VkDevice device, VkSemaphore semaphore, CALLBACKS),
+      (device, semaphore, callbacks))
+PLAIN(DeviceWaitIdle, (VkDevice device), (device))
+PLAIN(SetDebugUtilsObjectNameEXT, (VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info), (device, info))
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_AllocateMemory(VkDevice device, const VkMemoryAllocateInfo *info, CALLBACKS,
+                                                        VkDeviceMemory *out) {
+  VkResult result = fault("AllocateMemory");
+  if (info->allocationSize > hook_largest_allocation)
+    hook_largest_allocation = info->allocationSize;
+  if (result != VK_SUCCESS) {
+    spoil(out, sizeof *out);
+    return result;
+  }
+  result = real.AllocateMemory(device, info, callbacks, out);
+  if (result == VK_SUCCESS)
+    hook_live[HOOK_MEMORY]++;
+  return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_CreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t n,
+                                                                const VkComputePipelineCreateInfo *infos, CALLBACKS,
+                                                                VkPipeline *out) {
+  VkResult result = fault("CreateComputePipelines");
+  if (result != VK_SUCCESS) {
+    memset(out, 0, n * sizeof *out);
+    return result;
+  }
+  result = real.CreateComputePipelines(device, cache, n, infos, callbacks, out);
+  for (uint32_t i = 0; i < n; i++)
+    hook_live[HOOK_PIPELINE] += out[i] != VK_NULL_HANDLE;
+  return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue queue, uint32_t n, const VkSubmitInfo *infos,
+                                                     VkFence fence) {
+  VkResult result = fault("QueueSubmit");
+  return result != VK_SUCCESS || hook.hang ? result : real.QueueSubmit(queue, n, infos, fence);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_WaitSemaphores(VkDevice device, const VkSemaphoreWaitInfo *info,
+                                                        uint64_t timeout) {
+  VkResult result = fault("WaitSemaphores");
+  if (result == VK_SUCCESS)
+    return real.WaitSemaphores(device, info, hook.hang && timeout > 100000000 ? 100000000 : timeout);
+  /* A device that was lost has stopped; the one here only plays it. */
+  if (result == VK_ERROR_DEVICE_LOST)
+    (void)real.WaitSemaphores(device, info, UINT64_MAX);
+  return result;
+}
+
+/* --- Lies --------------------------------------------------------------------------------------------------------- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_EnumerateInstanceExtensionProperties(const char *layer, uint32_t *n,
+                                                                              VkExtensionProperties *out) {
+  VkResult result = fault("EnumerateInstanceExtensionProperties");
+  if (result != VK_SUCCESS)
+    return result;
+  result = real.EnumerateInstanceExtensionProperties(layer, n, out);
+  if (hook.no_debug_utils && out)
+    for (uint32_t i = 0; i < *n; i++)
+      if (strcmp(out[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0)
+        out[i] = out[--*n];
+  return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_EnumerateDeviceExtensionProperties(VkPhysicalDevice physical,
+                                                                            const char *layer, uint32_t *n,
+                                                                            VkExtensionProperties *out) {
+  VkResult result = fault("EnumerateDeviceExtensionProperties");
+  if (result != VK_SUCCESS || !hook.no_extensions)
+    return result != VK_SUCCESS ? result : real.EnumerateDeviceExtensionProperties(physical, layer, n, out);
+  *n = 0;
+  return VK_SUCCESS;
+}
+
+static bool lacks(const char *what) {
+  return hook.lacks && strcmp(hook.lacks, what) == 0;
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevice physical,
+                                                                  VkPhysicalDeviceProperties2 *out) {
+  real.GetPhysicalDeviceProperties2(physical, out);
+  if (lacks("Vulkan 1.2"))
+    out->properties.apiVersion = VK_API_VERSION_1_1;
+  for (VkBaseOutStructure *next = out->pNext; next; next = next->pNext) {
+    if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES && hook.max_allocation_bytes)
+      ((VkPhysicalDeviceMaintenance3Properties *)next)->maxMemoryAllocationSize = hook.max_allocation_bytes;
+    if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES) {
+      VkPhysicalDeviceSubgroupProperties *subgroup = (VkPhysicalDeviceSubgroupProperties *)next;
+      if (hook.subgroup_size)
+        subgroup->subgroupSize = hook.subgroup_size;
+      if (lacks("subgroup broadcasts"))
+        subgroup->supportedOperations = VK_SUBGROUP_FEATURE_BASIC_BIT;
+    }
+    if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES) {
+      VkPhysicalDeviceVulkan11Properties *eleven = (VkPhysicalDeviceVulkan11Properties *)next;
+      if (hook.max_allocation_bytes)
+        eleven->maxMemoryAllocationSize = hook.max_allocation_bytes;
+      if (hook.subgroup_size)
+        eleven->subgroupSize = hook.subgroup_size;
+      if (lacks("subgroup broadcasts"))
+        eleven->subgroupSupportedOperations = VK_SUBGROUP_FEATURE_BASIC_BIT;
+    }
+  }
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceFeatures2(VkPhysicalDevice physical,
+                                                                VkPhysicalDeviceFeatures2 *out) {
+  real.GetPhysicalDeviceFeatures2(physical, out);
+  if (lacks("64-bit integers"))
+    out->features.shaderInt64 = VK_FALSE;
+  for (VkBaseOutStructure *next = out->pNext; next; next = next->pNext)
+    if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES) {
+      VkPhysicalDeviceVulkan12Features *twelve = (VkPhysicalDeviceVulkan12Features *)next;
+      twelve->bufferDeviceAddress &= !lacks("buffer device addresses");
+      twelve->timelineSemaphore &= !lacks("timeline semaphores");
+      twelve->scalarBlockLayout &= !lacks("scalar block layouts");
+    }
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceQueueFamilyProperties(VkPhysicalDevice physical, uint32_t *n,
+                                                                            VkQueueFamilyProperties *out) {
+  real.GetPhysicalDeviceQueueFamilyProperties(physical, n, out);
+  for (uint32_t i = 0; out && lacks("compute") && i < *n; i++)
+    out[i].queueFlags &= ~(VkQueueFlags)VK_QUEUE_COMPUTE_BIT;
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice device, const char *name) {
+  return lacks("a function") && strcmp(name, "vkGetBufferDeviceAddress") == 0 ? NULL
+                                                                              : real.GetDeviceProcAddr(device, name);
+}
+
+/* --- The table ---------------------------------------------------------------------------------------------------- */
+
+#define REPLACED(X)                         \
+  X(CreateInstance)                         \
+  X(EnumerateInstanceExtensionProperties)   \
+  X(DestroyInstance)                        \
+  X(EnumeratePhysicalDevices)               \
+  X(GetPhysicalDeviceProperties2)           \
+  X(GetPhysicalDeviceFeatures2)             \
+  X(GetPhysicalDeviceQueueFamilyProperties) \
+  X(EnumerateDeviceExtensionProperties)     \
+  X(CreateDevice)                           \
+  X(GetDeviceProcAddr)                      \
+  X(DestroyDevice)                          \
+  X(AllocateMemory)                         \
+  X(FreeMemory)                             \
+  X(MapMemory)                              \
+  X(CreateBuffer)                           \
+  X(DestroyBuffer)                          \
+  X(BindBufferMemory)                       \
+  X(CreateShaderModule)                     \
+  X(DestroyShaderModule)                    \
+  X(CreatePipelineLayout)                   \
+  X(DestroyPipelineLayout)                  \
+  X(CreatePipelineCache)                    \
+  X(DestroyPipelineCache)                   \
+  X(GetPipelineCacheData)                   \
+  X(CreateComputePipelines)                 \
+  X(DestroyPipeline)                        \
+  X(CreateCommandPool)                      \
+  X(DestroyCommandPool)                     \
+  X(AllocateCommandBuffers)                 \
+  X(BeginCommandBuffer)                     \
+  X(EndCommandBuffer)                       \
+  X(ResetCommandBuffer)                     \
+  X(CreateSemaphore)                        \
+  X(DestroySemaphore)                       \
+  X(WaitSemaphores)                         \
+  X(QueueSubmit)                            \
+  X(DeviceWaitIdle)                         \
+  X(SetDebugUtilsObjectNameEXT)
+
+/* Those that cannot fail and whose answers are left as they are. */
+static const char *const left_alone[] = {"GetPhysicalDeviceMemoryProperties2",
+                                         "GetDeviceQueue",
+                                         "GetBufferMemoryRequirements",
+                                         "GetBufferDeviceAddress",
+                                         "FreeCommandBuffers",
+                                         "CmdBindPipeline",
+                                         "CmdPushConstants",
+                                         "CmdDispatch",
+                                         "CmdDispatchIndirect",
+                                         "CmdPipelineBarrier",
+                                         "CmdCopyBuffer",
+                                         "CmdFillBuffer",
+                                         "CmdBeginDebugUtilsLabelEXT",
+                                         "CmdEndDebugUtilsLabelEXT"};
+
+/* A function that the backend has come to use must be replaced here, or be named above. */
+static void check_table(void) {
+  static const char *const names[] = {
+#define X(name) #name,
+      EM_VK_GLOBAL_FUNCTIONS(X) EM_VK_INSTANCE_FUNCTIONS(X) EM_VK_DEVICE_FUNCTIONS(X) EM_VK_DEBUG_FUNCTIONS(X)};
+  static const char *const replaced[] = {REPLACED(X)};
+#undef X
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    bool known = false;
+    for (size_t j = 0; j < sizeof replaced / sizeof replaced[0]; j++)
+      known |= strcmp(names[i], replaced[j]) == 0;
+    for (size_t j = 0; j < sizeof left_alone / sizeof left_alone[0]; j++)
+      known |= strcmp(names[i], left_alone[j]) == 0;
+    if (!known)
+      fprintf(stderr, "vulkan-hook.h does not know vk%s\n", names[i]);
+    CHECK(known);
+  }
+}
+
+static void replace(em_vk_functions *functions) {
+#define X(name)                                          \
+  if (functions->name && functions->name != my_##name) { \
+    real.name = functions->name;                         \
+    functions->name = my_##name;                         \
+  }
+  REPLACED(X)
+#undef X
+}
+
+/* Sets what Vulkan does from now on. */
+static inline void hook_start(const hook_wish *wish) {
+  hook = *wish;
+  hook_n_calls = hook_n_waits = hook_n_failed = hook_n_destroyed = 0;
+  hook_largest_allocation = 0;
+  em_vk_hook = replace;
+}
+
+/* Forgets objects that are left behind on purpose. */
+static inline void hook_forget(void) {
+  for (unsigned i = 0; i < HOOK_N_OBJECTS; i++)
+    hook_live[i] = 0;
+}
+
+/* Objects that have not been destroyed. */
+static inline int32_t hook_n_live(void) {
+  int32_t n = 0;
+  for (unsigned i = 0; i < HOOK_N_OBJECTS; i++)
+    n += hook_live[i];
+  return n;
+}
+
+static void on_log(void *user, em_log_level level, const char *text) {
+  if (level >= EM_LOG_WARNING)
+    fprintf(stderr, "%s\n", text);
+  CHECK(level < EM_LOG_WARNING);
+}
+
+/* Turns validation on and makes every message of the core's log from warnings upwards fail a check. Before anything
+ * else. */
+static inline void hook_validate(void) {
+  setenv("VK_LOADER_LAYERS_ENABLE", "*validation*", 0);
+  setenv("VK_LAYER_CHECK_SHADERS", "false", 0); /* the conformance tests do; it takes most of the time */
+  setenv("VK_LOADER_DISABLE_DYNAMIC_LIBRARY_UNLOADING", "1", 0);
+  em_log_set(on_log, NULL);
+  check_table();
+}

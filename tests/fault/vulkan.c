@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Failing Vulkan calls while a model is loaded and answers: every one ends in a clear error or in an answer, nothing
+ * leaks, and the next run is as if nothing had been. With the validation layer, whose every message fails the test.
+ *
+ * One call in so many fails here, as many as a minute has room for; "test-vulkan-fault all" goes through every one of
+ * them. */
+#include "vulkan-hook.h"
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "tiny-model.h"
+
+#define N_TOKENS 6
+#define N_ANSWERS 3
+#define STRIDE 37
+
+static em_gguf *gguf;
+static uint32_t device_index; /* of the software device */
+
+/* --- The clock ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t skipped_ns;
+
+uint64_t __real_em_now_ns(void);
+uint64_t __wrap_em_now_ns(void);
+
+uint64_t __wrap_em_now_ns(void) {
+  return __real_em_now_ns() + skipped_ns;
+}
+
+/* --- The scenario ------------------------------------------------------------------------------------------------- */
+
+typedef struct answer {
+  int32_t tokens[N_TOKENS];
+  uint32_t n, n_finished;
+  em_finish finish;
+  em_error error;
+} answer;
+
+static bool on_token(void *user, int32_t token) {
+  answer *a = user;
+  if (a->n < N_TOKENS)
+    a->tokens[a->n++] = token;
+  return true;
+}
+
+static void on_finish(void *user, em_finish finish, const em_request_stats *stats, const em_error *error) {
+  answer *a = user;
+  a->n_finished++;
+  a->finish = finish;
+  a->error = *error;
+}
+
+typedef struct outcome {
+  em_error open; /* code EM_OK: the model was loaded */
+  answer answers[N_ANSWERS];
+  uint32_t n_notices;
+  char device[64], sentence[256];
+  uint64_t ns;
+} outcome;
+
+static void on_notice(void *user, const char *device, const char *sentence) {
+  outcome *o = user;
+  o->n_notices++;
+  snprintf(o->sentence, sizeof o->sentence, "%s", sentence);
+}
+
+static void ask(em_engine *engine, outcome *o, int i, const int32_t *tokens, uint32_t n) {
+  em_request_params request = {.tokens = tokens,
+                               .n_tokens = n,
+                               .max_tokens = N_TOKENS,
+                               .on_token = on_token,
+                               .on_finish = on_finish,
+                               .user = &o->answers[i]};
+  em_request_id id;
+  CHECK(em_engine_submit(engine, &request, &id, NULL) == EM_OK);
+}
+
+static em_engine_params make_params(outcome *o) {
+  return (em_engine_params){.backend = {.kind = EM_DEVICE_VULKAN, .device_index = device_index, .n_threads = 1},
+                            .n_slots = 2,
+                            .context_tokens = 512,
+                            .batch_rows = 16,
+                            .kv_type = EM_TYPE_F16,
+                            .notice = on_notice,
+                            .notice_user = o};
+}
+
+/* Lists the devices, loads the model and asks: one question, then two at once that begin as the first one did, so that
+ * a page of the cache is copied. between (or NULL) is called before the second ones. */
+static void run(const hook_wish *wish, outcome *o, void (*between)(void)) {
+  em_vulkan_device found[4];
+  uint32_t n_found = 0;
+  em_engine *engine = NULL;
+  int32_t prompt[20];
+  *o = (outcome){0};
+  uint64_t start_ns = __real_em_now_ns();
+  hook_start(wish);
+  em_error error = {0};
+  if (em_vulkan_list(found, 4, &n_found, &error) != EM_OK)
+    CHECK(error.code != EM_OK && error.text[0] != '\0');
+  em_engine_params params = make_params(o);
+  (void)!em_engine_open(gguf, &params, NULL, NULL, &engine, &o->open);
+  CHECK((engine != NULL) == (o->open.code == EM_OK));
+  for (int i = 0; i < 20; i++)
+    prompt[i] = TINY_BOS + 7 * i % 300;
+  if (engine) {
+    ask(engine, o, 0, prompt, 20);
+    while (em_engine_step(engine))
+      ;
+    if (between)
+      between();
+    prompt[13] = 301;
+    ask(engine, o, 1, prompt, 20);
+    prompt[15] = 302;
+    ask(engine, o, 2, prompt, 18);
+    while (em_engine_step(engine))
+      ;
+    snprintf(o->device, sizeof o->device, "%s", em_engine_get_facts(engine)->device);
+  }
+  em_engine_close(engine);
+  o->ns = __real_em_now_ns() - start_ns;
+}
+
+/* --- What must hold ----------------------------------------------------------------------------------------------- */
+
+static outcome normal;
+
+static bool is_clear(const em_error *error) {
+  return (error->code == EM_ERR_NO_MEMORY || error->code == EM_ERR_DEVICE) && error->text[0] != '\0';
+}
+
+static bool is_whole(const answer *a) {
+  return a->n_finished == 1 && a->finish == EM_FINISH_LENGTH && a->n == N_TOKENS;
+}
+
+static bool is_same(const answer *a, const answer *b) {
+  return is_whole(a) && a->n == b->n && memcmp(a->tokens, b->tokens, a->n * sizeof a->tokens[0]) == 0;
+}
+
+/* Nothing hangs for ten seconds; what runs on a busy computer takes longer than on an idle one. */
+static bool is_quick(const outcome *o) {
+  return o->ns < 10000000000ull + 3 * normal.ns;
+}
+
+/* Every run ends well: no model and a reason, or each answer the right one or ended with a reason. A device that never
+ * says that it is done may keep its objects. */
+static bool ends_well(const outcome *o) {
+  bool seems_to_hang = hook.fail_on && hook.failure != VK_ERROR_DEVICE_LOST && hook_n_waits > 0;
+  bool good = is_quick(o) && (hook_n_live() == 0 || seems_to_hang);
+  if (o->open.code != EM_OK)
+    return good && is_clear(&o->open);
+  for (int i = 0; i < N_ANSWERS; i++) {
+    const answer *a = &o->answers[i];
+    if (a->finish == EM_FINISH_ERROR)
+      good &= a->n_finished == 1 && is_clear(&a->error);
+    else
+      good &= o->n_notices > 0 ? is_whole(a) : is_same(a, &normal.answers[i]);
+  }
+  return good;
+}
+
+static bool answers_all(const outcome *o) {
+  bool good = o->open.code == EM_OK;
+  for (int i = 0; i < N_ANSWERS; i++)
+    good &= is_whole(&o->answers[i]);
+  return good;
+}
+
+static void check_normal_again(void) {
+  outcome o;
+  run(&(hook_wish){0}, &o, NULL);
+  CHECK(answers_all(&o) && ends_well(&o) && o.n_notices == 0);
+}
+
+static void describe(const hook_wish *wish, const outcome *o) {
+  fprintf(stderr, "failure %d at %u%s: %s%s after %.1f s, %d objects left\n", (int)wish->failure, wish->fail_at,
+          wish->fail_on ? " and on" : "", o->device, o->open.text, (double)o->ns / 1e9, hook_n_live());
+  for (int i = 0; i < N_ANSWERS; i++)
+    fprintf(stderr, "  answer %d: finish %d after %u tokens, %s\n", i, (int)o->answers[i].finish, o->answers[i].n,
+            o->answers[i].error.text);
+}
+
+/* --- The tests ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t n_open_failed, n_ended, n_recovered, n_on_processor, n_runs;
+
+static void run_one(const hook_wish *wish) {
+  outcome o;
+  run(wish, &o, NULL);
+  bool good = ends_well(&o);
+  /* A device that fails once while it answers costs time, and no answer. */
+  if (!wish->fail_on && o.open.code == EM_OK && (wish->failure == VK_ERROR_DEVICE_LOST || wish->failure == VK_TIMEOUT))
+    good &= answers_all(&o) && o.n_notices == 0;
+  CHECK(good);
+  if (!good)
+    describe(wish, &o);
+  hook_forget();
+  n_runs++;
+  if (o.open.code != EM_OK)
+    n_open_failed++;
+  else if (!answers_all(&o))
+    n_ended++;
+  else if (o.n_notices > 0)
+    n_on_processor++;
+  else
+    n_recovered++;
+}
+
+static void test_every_call(bool all) {
+  static const VkResult failures[] = {VK_ERROR_OUT_OF_HOST_MEMORY, VK_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_DEVICE_LOST,
+                                      VK_TIMEOUT};
+  hook_start(&(hook_wish){0});
+  run(&(hook_wish){0}, &normal, NULL);
+  CHECK(answers_all(&normal) && normal.n_notices == 0 && hook_n_live() == 0);
+  uint32_t n_calls = hook_n_calls, n_waits = hook_n_waits;
+  printf("%u calls, %u of them waits, in %.2f s\n", n_calls, n_waits, (double)normal.ns / 1e9);
+  CHECK(n_calls > 200 && n_waits > 10);
+  for (unsigned f = 0; f < sizeof failures / sizeof failures[0]; f++) {
+    bool waits = failures[f] == VK_TIMEOUT;
+    uint32_t step = all ? 1 : waits ? STRIDE / 8 : STRIDE;
+    n_open_failed = n_ended = n_recovered = n_on_processor = n_runs = 0;
+    for (int on = 0; on < 2; on++)
+      for (uint32_t n = 1 + f % step; n <= (waits ? n_waits : n_calls); n += on ? 3 * step : step)
+        run_one(&(hook_wish){.failure = failures[f], .fail_at = n, .fail_on = on});
+    printf("result %d: %u runs: %u refused to load, %u ended with an error, %u went on, %u on the processor\n",
+           (int)failures[f], n_runs, n_open_failed, n_ended, n_recovered, n_on_processor);
+    check_normal_again();
+  }
+}
+
+/* A device that fails again at once is left for the processor, with a sentence; one that fails after a long time is
+ * not.
+ */
+static void fail_next_wait(void) {
+  hook.fail_at = hook_n_calls + 1;
+}
+
+static void fail_much_later(void) {
+  skipped_ns += 11ull * 60 * 1000000000;
+  fail_next_wait();
+}
+
+static void test_twice(void) {
+  /* The first of these fails while it reads the first question. */
+  outcome o;
+  hook_wish wish = {.failure = VK_ERROR_DEVICE_LOST, .only = "QueueSubmit", .fail_at = 1};
+  run(&(hook_wish){.only = "QueueSubmit"}, &o, NULL);
+  uint32_t n_submits = hook_n_calls;
+  CHECK(n_submits > 10);
+  wish.fail_at = n_submits / 2;
+  run(&wish, &o, fail_next_wait);
+  CHECK(answers_all(&o));
+  CHECK_INT(hook_n_failed, 2);
+  CHECK_INT(o.n_notices, 1);
+  CHECK(strncmp(o.device, "cpu", 3) == 0);
+  CHECK(strstr(o.sentence, "processor") && strstr(o.sentence, "twice"));
+  CHECK(is_same(&o.answers[0], &normal.answers[0]));
+  CHECK_INT(hook_n_live(), 0);
+
+  run(&wish, &o, fail_much_later);
+  CHECK(answers_all(&o));
+  CHECK_INT(hook_n_failed, 2);
+  CHECK_INT(o.n_notices, 0);
+  CHECK(strncmp(o.device, "vulkan", 6) == 0);
+  for (int i = 0; i < N_ANSWERS; i++)
+    CHECK(is_same(&o.answers[i], &normal.answers[i]));
+  CHECK_INT(hook_n_live(), 0);
+}
+
+/* A device that cannot be opened again. */
+static void lose_for_good(void) {
+  hook.only = NULL;
+  hook.failure = VK_ERROR_DEVICE_LOST;
+  hook.fail_at = hook_n_calls + 1;
+  hook.fail_on = true;
+}
+
+static void test_lost_for_good(void) {
+  outcome o;
+  run(&(hook_wish){0}, &o, lose_for_good);
+  CHECK(answers_all(&o));
+  CHECK_INT(o.n_notices, 1);
+  CHECK(strstr(o.sentence, "could not be started again"));
+  CHECK(strncmp(o.device, "cpu", 3) == 0);
+  CHECK_INT(hook_n_live(), 0);
+}
+
+/* A device that never ends what it was given: nothing that it may use is freed, and another one takes its place. */
+static int32_t n_destroyed_before, n_live_before;
+
+static void begin_to_hang(void) {
+  hook.hang = true;
+  n_destroyed_before = (int32_t)hook_n_destroyed;
+  n_live_before = hook_n_live();
+}
+
+static void test_hang(void) {
+  outcome o;
+  run(&(hook_wish){0}, &o, begin_to_hang);
+  CHECK(answers_all(&o));
+  CHECK_INT(o.n_notices, 1);
+  CHECK(strncmp(o.device, "cpu", 3) == 0);
+  CHECK(is_quick(&o));
+  CHECK_INT(hook_n_live() >= n_live_before, true);
+  printf("a hanging device kept its %d objects\n", n_live_before);
+  hook_forget();
+  check_normal_again();
+}
+
+int main(int argc, char **argv) {
+  em_vulkan_device found[8];
+  uint32_t n_found = 0;
+  bool has_software = false;
+  size_t bytes;
+  em_error error = {0};
+  hook_validate();
+  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
+    SKIP("%s", error.text);
+  for (uint32_t i = 0; i < n_found && !has_software; i++) {
+    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
+    device_index = i;
+  }
+  if (!has_software)
+    SKIP("there is no software Vulkan device");
+  tiny_model model = {.n_layers = 1, .context_tokens = 512, .type = EM_TYPE_F16, .seed = 3};
+  char *file = tiny_model_make(&model, &bytes);
+  CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);
+  test_every_call(argc > 1 && strcmp(argv[1], "all") == 0);
+  test_twice();
+  test_lost_for_good();
+  test_hang();
+  em_gguf_close(gguf);
+  free(file);
+  return check_done();
+}

@@ -252,58 +252,75 @@ static void merge(float *a, float fa, const float *b, float fb, size_t n) {
 
 /* --- Attention ----------------------------------------------------------------------------------------------------------- */
 
-static float k_value(int kind, const em_attend *a, uint32_t t, uint32_t d) {
-  uint32_t lane = t % 16;
+/* Position t of K as float32 [k_dim]. */
+static void load_k(int kind, const em_attend *a, uint32_t t, float *dst) {
+  const uint8_t *lane = a->k + (size_t)(t / 16) * a->k_dim * 16 * (kind == EM_KV_F32 ? 4 : 2);
   if (kind == EM_KV_Q8) {
-    const uint8_t *group = a->k + (size_t)(t / 16) * (a->k_dim / 32) * 544 + (size_t)(d / 32) * 544;
-    return load_f16(group + 512 + 2 * lane) * (float)(int8_t)group[d % 32 * 16 + lane];
+    const uint8_t *group = a->k + (size_t)(t / 16) * (a->k_dim / 32) * 544;
+    for (uint32_t d = 0; d < a->k_dim; d++)
+      dst[d] = load_f16(group + d / 32 * 544 + 512 + 2 * (t % 16)) * (float)(int8_t)group[d / 32 * 544 + d % 32 * 16 + t % 16];
+  } else if (kind == EM_KV_F16) {
+    for (uint32_t d = 0; d < a->k_dim; d++)
+      dst[d] = load_f16(lane + (d * 16 + t % 16) * 2);
+  } else {
+    for (uint32_t d = 0; d < a->k_dim; d++)
+      memcpy(&dst[d], lane + (d * 16 + t % 16) * 4, sizeof *dst);
   }
-  size_t at = (size_t)(t / 16) * a->k_dim * 16 + (size_t)d * 16 + lane;
-  float value;
-  if (kind == EM_KV_F16)
-    return load_f16(a->k + at * 2);
-  memcpy(&value, a->k + at * 4, sizeof value);
-  return value;
 }
 
-static float v_value(int kind, const em_attend *a, uint32_t t, uint32_t d) {
-  float value;
+/* Dims from .. from + n of position t of V; from is a multiple of 32. */
+static void load_v(int kind, const em_attend *a, uint32_t t, uint32_t from, uint32_t n, float *dst) {
+  const uint8_t *row = a->v + (size_t)t * ((a->v_dim + 15) / 16 * 16) * (kind == EM_KV_F32 ? 4 : 2);
   if (kind == EM_KV_Q8) {
-    const uint8_t *row = a->v + (size_t)t * (a->v_dim / 32) * 34;
-    return load_f16(row + a->v_dim + d / 32 * 2) * (float)(int8_t)row[d];
+    row = a->v + (size_t)t * (a->v_dim / 32) * 34;
+    for (uint32_t d = 0; d < n; d++)
+      dst[d] = load_f16(row + a->v_dim + (from + d) / 32 * 2) * (float)(int8_t)row[from + d];
+  } else if (kind == EM_KV_F16) {
+    for (uint32_t d = 0; d < n; d++)
+      dst[d] = load_f16(row + (from + d) * 2);
+  } else {
+    memcpy(dst, row + from * 4, n * sizeof *dst);
   }
-  size_t at = (size_t)t * ((a->v_dim + 15) / 16 * 16) + d;
-  if (kind == EM_KV_F16)
-    return load_f16(a->v + at * 2);
-  memcpy(&value, a->v + at * 4, sizeof value);
-  return value;
 }
 
 static void attend(em_attend *a, int kind) {
   size_t o_stride = (a->v_dim + 15) / 16 * 16;
-  for (uint32_t c = 0; c < a->n_cols; c++) {
-    uint32_t n = a->n_tokens[c];
-    float *scores = a->scores + (size_t)c * EM_KV_PAGE_TOKENS, *o = a->o + c * o_stride;
-    float m = -INFINITY, l = 0;
-    if (n == 0)
-      continue;
-    for (uint32_t t = 0; t < n; t++) {
+  uint32_t most = 0;
+  for (uint32_t c = 0; c < a->n_cols; c++)
+    most = a->n_tokens[c] > most ? a->n_tokens[c] : most;
+  for (uint32_t t = 0; t < most; t++) {
+    load_k(kind, a, t, a->packed);
+    for (uint32_t c = 0; c < a->n_cols; c++) {
       float s = 0;
+      if (t >= a->n_tokens[c])
+        continue;
       for (uint32_t d = 0; d < a->k_dim; d++)
-        s += a->q[c][d] * k_value(kind, a, t, d);
-      scores[t] = s * a->scale;
-      m = scores[t] > m ? scores[t] : m;
+        s += a->q[c][d] * a->packed[d];
+      a->scores[(size_t)c * EM_KV_PAGE_TOKENS + t] = s * a->scale;
     }
-    for (uint32_t t = 0; t < n; t++) {
-      scores[t] = em_expf(scores[t] - m);
-      l += scores[t];
+  }
+  for (uint32_t c = 0; c < a->n_cols; c++) {
+    float *scores = a->scores + (size_t)c * EM_KV_PAGE_TOKENS;
+    a->m[c] = -INFINITY;
+    a->l[c] = 0;
+    for (uint32_t t = 0; t < a->n_tokens[c]; t++)
+      a->m[c] = scores[t] > a->m[c] ? scores[t] : a->m[c];
+    for (uint32_t t = 0; t < a->n_tokens[c]; t++) {
+      scores[t] = em_expf(scores[t] - a->m[c]);
+      a->l[c] += scores[t];
     }
-    a->m[c] = m;
-    a->l[c] = l;
-    memset(o, 0, o_stride * sizeof *o);
-    for (uint32_t t = 0; t < n; t++) {
-      for (uint32_t d = 0; d < a->v_dim; d++)
-        o[d] += scores[t] * v_value(kind, a, t, d);
+  }
+  memset(a->o, 0, a->n_cols * o_stride * sizeof *a->o);
+  for (uint32_t from = 0; from < a->v_dim; from += 64) {
+    uint32_t n = a->v_dim - from < 64 ? a->v_dim - from : 64;
+    float v[64];
+    for (uint32_t t = 0; t < most; t++) {
+      load_v(kind, a, t, from, n, v);
+      for (uint32_t c = 0; c < a->n_cols; c++) {
+        float p = a->scores[(size_t)c * EM_KV_PAGE_TOKENS + t], *o = a->o + c * o_stride + from;
+        for (uint32_t d = 0; t < a->n_tokens[c] && d < n; d++)
+          o[d] += p * v[d];
+      }
     }
   }
 }

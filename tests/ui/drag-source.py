@@ -18,7 +18,7 @@ def main():
     def open_window(_):
         source = Gtk.DragSource(actions=Gdk.DragAction.COPY)
         source.connect("prepare", lambda *_: Gdk.ContentProvider.new_for_value(Gdk.FileList.new_from_list(files)))
-        source.connect("drag-end", lambda *_: print("drag ended", flush=True))
+        source.connect("drag-begin", lambda *_: print("drag began", flush=True))
         label = Gtk.Label(label="Drag me")
         label.add_controller(source)
         window = Gtk.ApplicationWindow(application=application, title="Files", child=label, default_width=200,

@@ -63,13 +63,32 @@ def centre(number):
     return x + width // 2, y + height // 2
 
 
-def drag_between(start, end, before_drop=lambda: None, steps=20):
-    """Presses the left button at one place, moves to the other in small steps, as a hand does, and lets go."""
-    run("xdotool", "mousemove", str(start[0]), str(start[1]), "mousedown", "1")
+def move_mouse(start, end, steps=20):
+    """In small steps, as a hand does."""
     for step in range(1, steps + 1):
         x, y = (start[axis] + (end[axis] - start[axis]) * step // steps for axis in (0, 1))
         run("xdotool", "mousemove", str(x), str(y))
-    before_drop()
+
+
+def drag_between(start, end, begun, over):
+    """Presses the left button at one place, moves to the other and lets go. begun: asks whether the drag has begun (a press
+    that came before the window was ready is tried again); over: asks whether the target shows that it would take it."""
+    for _ in range(5):
+        run("xdotool", "mousemove", str(start[0]), str(start[1]), "mousedown", "1")
+        move_mouse(start, (start[0] - 30, start[1] + 30))
+        try:
+            wait_for("the drag to begin", begun, 3)
+            break
+        except Failure:
+            run("xdotool", "mouseup", "1")
+    move_mouse((start[0] - 30, start[1] + 30), end)
+    places = [end, (end[0] + 5, end[1] + 5)]
+
+    def shown():
+        places.reverse()
+        run("xdotool", "mousemove", str(places[0][0]), str(places[0][1]))
+        return over()
+    wait_for("the window to offer to take it", shown)
     run("xdotool", "mouseup", "1")
 
 

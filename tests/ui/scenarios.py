@@ -88,18 +88,25 @@ def drag(build, out):
         model = tiny_model(screen, build)
         hearth = Hearth(screen, build)
         hearth.resize(700, 700)
-        source = screen.spawn([hearth_ui.PYTHON, os.path.join(os.path.dirname(__file__), "drag-source.py"), model],
-                              stdout=subprocess.PIPE, text=True)
-        if source.stdout.readline().strip() != "ready":
-            raise Failure("the window to drag from did not open")
+        told = screen.path("drag-source.log")
+        with open(told, "w", encoding="utf-8") as log:
+            screen.spawn([hearth_ui.PYTHON, os.path.join(os.path.dirname(__file__), "drag-source.py"), model], stdout=log)
 
-        def source_window():
-            found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "^Files$"], capture_output=True, text=True)
-            return found.stdout.split()
-        number = wait_for("the window to drag from", source_window)[0]
-        run("xdotool", "windowmove", "--sync", number, "900", "100")
+        def source_said(words):
+            with open(told, encoding="utf-8") as log:
+                return words in log.read()
+        wait_for("the window to drag from", lambda: source_said("ready"))
+        number = wait_for("the window to drag from", lambda: subprocess.run(
+            ["xdotool", "search", "--onlyvisible", "--name", "^Files$"], capture_output=True, text=True).stdout.split())[0]
+        run("xdotool", "windowmove", number, "900", "100")
+        wait_for("the window to move", lambda: hearth_ui.area(number)[0] > 800)
+
+        def offered():
+            if not hearth.find_all("Drop to Add This Model"):
+                return False
+            return hearth.screenshot(os.path.join(out, "drag.png"))
         hearth_ui.drag_between(hearth_ui.centre(number), hearth_ui.centre(hearth.window()),
-                               lambda: hearth.screenshot(os.path.join(out, "drag.png")))
+                               lambda: source_said("drag began"), offered)
         hearth.find("Message", hearth_ui.ENTRY)
         ask(hearth, "Hello")
         wait_for_answer(hearth)
@@ -252,8 +259,11 @@ def pictures(build, out, dark=False):
             hearth.add_model(stories)
             hearth.wait_text("Model: stories260K")
             hearth.press("New Conversation")
-            ask(hearth, "Once upon a time, there was a little dragon who lived near a warm fire.")
-            wait_for_answer(hearth)
+            hearth.write("Message", "Once upon a time, a little dragon lived near a warm fire.")
+            hearth.focus_window()
+            # This model never ends by itself: the person lets it tell for a moment and stops it.
+            run("xdotool", "key", "Return", "sleep", "0.1", "key", "Escape")
+            hearth.wait_text("Stopped|grown longer")
             pair("7-story")
         hearth.quit()
 

@@ -177,7 +177,7 @@ static spread spread_of(double *values, size_t n) {
 typedef struct {
   spread prefill, decode;
   double weights_per_token, kv_per_token; /* bytes read; a step's are shared by its tokens */
-  double bandwidth;                       /* bytes a second */
+  double bandwidth;                       /* bytes a second; 0: not measured */
 } report;
 
 static void write_spread(em_buffer *out, const char *name, uint32_t n_tokens, spread s) {
@@ -217,9 +217,11 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
       write_real(out, "bytes_per_token", per_token);
       write_real(out, "weights_bytes_per_token", r->weights_per_token);
       write_real(out, "kv_bytes_per_token", r->kv_per_token);
-      write_real(out, "bandwidth_bytes_per_s", r->bandwidth);
-      write_real(out, "ceiling_tokens_per_s", ceiling);
-      write_real(out, "share_of_ceiling", share);
+      if (r->bandwidth > 0) {
+        write_real(out, "bandwidth_bytes_per_s", r->bandwidth);
+        write_real(out, "ceiling_tokens_per_s", ceiling);
+        write_real(out, "share_of_ceiling", share);
+      }
     }
     em_buffer_append_text(out, "}\n");
     return;
@@ -234,8 +236,9 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
                       r->decode.median, r->decode.min, r->decode.max, set->n_repeats);
     em_buffer_appendf(out, "a token reads %.2f MB of weights and %.2f MB of KV cache\n", r->weights_per_token / 1e6,
                       r->kv_per_token / 1e6);
-    em_buffer_appendf(out, "this computer reads %.1f GB/s: at most %.1f tokens/s, of which this is %.0f %%\n",
-                      r->bandwidth / 1e9, ceiling, share * 100);
+    if (r->bandwidth > 0)
+      em_buffer_appendf(out, "this computer reads %.1f GB/s: at most %.1f tokens/s, of which this is %.0f %%\n",
+                        r->bandwidth / 1e9, ceiling, share * 100);
   }
 }
 
@@ -285,8 +288,9 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   em_error error = {0};
   em_status status = EM_OK;
   report r = {0};
-  uint64_t bandwidth[2], longest;
+  uint64_t bandwidth[2] = {0}, longest;
   int code = 0;
+  bool on_cpu;
 
   if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &set.path, 1, &code))
     return code;
@@ -308,10 +312,13 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
     EM_TRY(em_fail(&error, EM_ERR_CONTEXT, "%" PRIu64 " tokens do not fit into the model's context of %u", longest,
                    em_engine_get_facts(engine)->context_tokens));
 
-  /* Before and after: other programs may have taken their share of one. */
-  EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[0], &error));
+  /* Before and after: other programs may have taken their share of one. A graphics card's memory is not measured. */
+  on_cpu = params.backend.kind == EM_DEVICE_CPU;
+  if (on_cpu)
+    EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[0], &error));
   EM_TRY(measure(engine, &set, &r, &error));
-  EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[1], &error));
+  if (on_cpu)
+    EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[1], &error));
   r.bandwidth = (double)(bandwidth[0] > bandwidth[1] ? bandwidth[0] : bandwidth[1]);
   write_report(&set, em_engine_get_facts(engine), &r, &output);
   EM_TRY(hearth_cli_print(&output, &error));

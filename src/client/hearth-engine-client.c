@@ -45,19 +45,19 @@ static GError *died_error(void) {
                              "The engine stopped unexpectedly and is being started again.");
 }
 
-/* What a failed call means: an error of the engine's own, that it is gone, or a message that could not be sent or read.
- */
-static GError *call_error(const GError *error) {
-  GError *ours;
+/* Whether a call failed because the engine is gone. Then on_down, which follows, ends everything that waits: nobody
+ * hears of a death before the client itself knows that there is no engine to ask. */
+static gboolean is_gone(const GError *error) {
+  return g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED) ||
+         g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BROKEN_PIPE);
+}
 
-  if (error->domain != HEARTH_ENGINE_ERROR) {
-    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED) ||
-        g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BROKEN_PIPE))
-      return died_error();
-    ours = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FAILED, error->message);
-  } else {
-    ours = g_error_copy(error);
-  }
+/* What a failed call means: an error of the engine's own, or a message that could not be sent or read. */
+static GError *call_error(const GError *error) {
+  GError *ours = error->domain == HEARTH_ENGINE_ERROR
+                     ? g_error_copy(error)
+                     : g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FAILED, error->message);
+
   g_dbus_error_strip_remote_error(ours);
   return ours;
 }
@@ -137,6 +137,8 @@ static void on_load_reply(GObject *source, GAsyncResult *result, gpointer user_d
   g_autoptr(GError) ours = NULL;
 
   hearth_dbus_engine_call_load_finish(HEARTH_DBUS_ENGINE(source), &dictionary, result, &error);
+  if (!dictionary && is_gone(error))
+    return;
   if (dictionary)
     hearth_engine_process_works(self->process);
   else
@@ -376,7 +378,8 @@ static void on_generate_reply(GObject *source, GAsyncResult *result, gpointer us
   self->n_asking--;
   if (!hearth_dbus_engine_call_generate_finish(HEARTH_DBUS_ENGINE(source), &request, result, &error)) {
     g_autoptr(GError) ours = call_error(error);
-    end_answer(self, answer, HEARTH_FINISH_ERROR, NULL, ours);
+    if (!is_gone(error))
+      end_answer(self, answer, HEARTH_FINISH_ERROR, NULL, ours);
   } else if (g_hash_table_contains(self->answers, answer)) {
     hearth_answer_set_request(answer, request);
     g_hash_table_insert(self->requests, g_memdup2(&request, sizeof request), answer);

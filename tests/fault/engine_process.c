@@ -431,6 +431,22 @@ static void test_kill(HearthEngineClient *client, int signal_number) {
   g_signal_handlers_disconnect_by_data(client, &n_restarted);
 }
 
+/* Whoever hears of a death finds a client that knows of it: a load waits for the new engine instead of asking the dead
+ * one. */
+static void test_kill_at_once(HearthEngineClient *client) {
+  for (guint i = 0; i < 10; i++) {
+    Asked asked;
+
+    CHECK(load_model(client, small, NULL, NULL));
+    asked_start(&asked, client, "one day", 0, 1);
+    CHECK_INT(kill(hearth_engine_client_get_pid(client), SIGKILL), 0);
+    CHECK(WAIT_FOR(asked.n_finished > 0, 5));
+    CHECK_INT(code_of(hearth_answer_get_error(asked.answer)), HEARTH_ENGINE_ERROR_DIED);
+    asked_clear(&asked);
+  }
+  CHECK(load_model(client, small, NULL, NULL));
+}
+
 static void kill_engine(gpointer data) {
   CHECK_INT(kill(hearth_engine_client_get_pid(data), SIGKILL), 0);
 }
@@ -552,6 +568,7 @@ int main(int argc, char **argv) {
   test_vanishing_files(client);
   test_kill(client, SIGSEGV);
   test_kill(client, SIGKILL);
+  test_kill_at_once(client);
   test_kill_while_loading(client);
   g_object_unref(client);
   test_bad_programs();

@@ -39,17 +39,23 @@ static void remember(Run *run, gint64 id, const char *text) {
   g_array_append_val(run->committed, one);
 }
 
+static void count(HearthEngineClient *client, guint *n) {
+  (*n)++;
+}
+
 /* One question, its answer until the kill (or its end, when the engine was faster), and the restart. */
 static void turn(Run *run, int number) {
   g_autofree char *question = g_strdup_printf("question %d: what does the old stone say?", number);
   Committed *answer;
   Asked asked;
   gint64 id, next_us, kill_us, killed_us = 0;
+  g_autofree char *problem = NULL;
   gboolean stored;
+  guint n_restarted = 0;
   GPid pid;
 
-  if (!load_model(run->client, run->model, NULL, NULL)) {
-    CHECK(!"the model loads");
+  if (!load_model(run->client, run->model, NULL, &problem)) {
+    CHECK_TEXT(problem, "nothing");
     return;
   }
   id = hearth_chat_store_add_message(run->store, run->conversation, HEARTH_ROLE_USER, HEARTH_MESSAGE_COMPLETE, question,
@@ -60,6 +66,7 @@ static void turn(Run *run, int number) {
   remember(run, id, "");
   answer = &g_array_index(run->committed, Committed, run->committed->len - 1);
 
+  g_signal_connect(run->client, "restarted", G_CALLBACK(count), &n_restarted);
   asked_start(&asked, run->client, question, 0, 0);
   pid = hearth_engine_client_get_pid(run->client);
   kill_us = g_get_monotonic_time() + g_rand_int_range(run->random, 0, 300000);
@@ -98,10 +105,10 @@ static void turn(Run *run, int number) {
   asked_clear(&asked);
 
   if (killed_us > 0) {
-    CHECK(WAIT_FOR(hearth_engine_client_get_running(run->client) && hearth_engine_client_get_pid(run->client) != pid,
-                   10));
+    CHECK(WAIT_FOR(n_restarted > 0, 10));
     run->slowest_us = MAX(run->slowest_us, g_get_monotonic_time() - killed_us);
   }
+  g_signal_handlers_disconnect_by_data(run->client, &n_restarted);
 }
 
 static void check_store(Run *run, const char *path) {

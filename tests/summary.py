@@ -50,7 +50,11 @@ def main():
     passed, failed, skipped = 0, len(arguments.broken), 0
     for folder in arguments.folders:
         build = os.path.basename(os.path.normpath(folder))
-        for test in results(folder):
+        tests = list(results(folder))
+        if not tests:
+            failed += 1
+            print(f"\nFAILED   {build}: its tests were to run, and none left a result")
+        for test in tests:
             label = f"{build}: {test['name']}"
             if test["result"] in PASSED:
                 passed += 1

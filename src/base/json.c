@@ -353,6 +353,13 @@ const em_json *em_json_get(const em_json *json, const char *key) {
 
 /* --- Writing ------------------------------------------------------------------------------------------------------ */
 
+/* Controls that a terminal or a text view obeys without showing them: C1, line separators, and marks that turn the direction
+ * of the text around them. */
+static bool is_unseen_control(uint32_t c) {
+  return (c >= 0x80 && c <= 0x9f) || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+         (c >= 0x2066 && c <= 0x2069);
+}
+
 bool em_json_write_string(em_buffer *buffer, const char *text, size_t bytes) {
   em_buffer_append(buffer, "\"", 1);
   size_t done = 0;
@@ -373,6 +380,8 @@ bool em_json_write_string(em_buffer *buffer, const char *text, size_t bytes) {
       n = em_utf8_decode(text + i, bytes - i, &code_point, &valid);
       if (!valid)
         escape_bytes = (int)em_utf8_encode(EM_UTF8_REPLACEMENT, escape);
+      else if (is_unseen_control(code_point))
+        escape_bytes = snprintf(escape, sizeof escape, "\\u%04x", code_point);
     }
     /* What needs no escape is appended in runs. */
     if (escape_bytes) {

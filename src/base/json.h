@@ -50,7 +50,8 @@ em_status em_json_parse(em_arena *arena, const char *text, size_t bytes, unsigne
 /* The member of an object by name, or NULL (also when json is NULL or no object). */
 const em_json *em_json_get(const em_json *json, const char *key);
 
-/* Appends text as a JSON string with quotes; malformed UTF-8 becomes U+FFFD. */
+/* Appends text as a JSON string with quotes; malformed UTF-8 becomes U+FFFD. Controls are escaped, those of terminals and of text
+ * direction too, so that the result can be shown anywhere. */
 bool em_json_write_string(em_buffer *buffer, const char *text, size_t bytes);
 
 /* Appends a number that reads back as the same double; NaN and infinities become null. */

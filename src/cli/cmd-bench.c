@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/cli.h"
 
+#include "advisor/advisor.h"
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -197,7 +198,7 @@ static void write_real(em_buffer *out, const char *name, double value) {
 
 static void write_report(const settings *set, const em_engine_facts *facts, const report *r, em_buffer *out) {
   double per_token = r->weights_per_token + r->kv_per_token;
-  double ceiling = per_token > 0 ? r->bandwidth / per_token : 0;
+  double ceiling = em_advisor_ceiling(r->bandwidth, (uint64_t)per_token);
   double share = ceiling > 0 ? r->decode.median / ceiling : 0;
 
   if (set->json) {

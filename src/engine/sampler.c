@@ -5,6 +5,7 @@
  * ends is the only one looked at closely, with a heap. */
 #include "engine/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,16 +295,24 @@ static float reached_by(em_sampler *sampler, uint32_t k) {
     (sampler)->n = kept_n;                                \
   } while (0)
 
+/* Rounding may carry the lowest logit past the last bin. */
+static uint32_t bin_of(float below_max, float scale) {
+  float bin = below_max * scale;
+  return bin < (float)N_BINS ? (uint32_t)bin : N_BINS - 1;
+}
+
 /* Keeps the shortest prefix that has max_count candidates or the mass `wanted`, whichever is reached first. */
 static void keep_prefix(em_sampler *sampler, size_t max_count, double wanted, float max) {
   float lowest = max;
   for (size_t i = 0; i < sampler->n; i++)
     lowest = sampler->logits[i] < lowest ? sampler->logits[i] : lowest;
   float scale = max > lowest ? (float)(N_BINS - 1) / (max - lowest) : 0;
+  if (!(scale <= FLT_MAX)) /* logits so close that the quotient overflows are as good as equal */
+    scale = 0;
   memset(sampler->bin_count, 0, sizeof sampler->bin_count);
   memset(sampler->bin_mass, 0, sizeof sampler->bin_mass);
   for (size_t i = 0; i < sampler->n; i++) {
-    uint32_t bin = (uint32_t)((max - sampler->logits[i]) * scale);
+    uint32_t bin = bin_of(max - sampler->logits[i], scale);
     sampler->bin_count[bin]++;
     sampler->bin_mass[bin] += (double)sampler->weights[i];
   }
@@ -321,7 +330,7 @@ static void keep_prefix(em_sampler *sampler, size_t max_count, double wanted, fl
   /* The prefix ends inside this bin: its best candidates are taken one by one. */
   size_t n_heap = 0;
   for (size_t i = 0; i < sampler->n; i++)
-    if ((uint32_t)((max - sampler->logits[i]) * scale) == last)
+    if (bin_of(max - sampler->logits[i], scale) == last)
       sampler->heap[n_heap++] = (uint32_t)i;
   for (size_t i = n_heap / 2; i-- > 0;)
     sift_down(sampler, sampler->heap, n_heap, i);

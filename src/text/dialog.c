@@ -67,9 +67,15 @@ static em_status read_tokenizer(const em_gguf *gguf, em_tokenizer **out, em_erro
   if (!pieces)
     EM_TRY(em_fail(error, EM_ERR_FORMAT, "the file has no vocabulary (tokenizer.ggml.tokens is missing)"));
   EM_TRY(read_pieces(gguf, "tokenizer.ggml.merges", &merges, &params.n_merges, error));
-  if (em_gguf_get_f32s(gguf, "tokenizer.ggml.scores", &params.scores, &n_scores) && n_scores != params.n_tokens)
+  /* Types that cannot be read would turn every control token into ordinary text. */
+  if ((em_gguf_find_key(gguf, "tokenizer.ggml.scores", NULL) &&
+       !em_gguf_get_f32s(gguf, "tokenizer.ggml.scores", &params.scores, &n_scores)) ||
+      (em_gguf_find_key(gguf, "tokenizer.ggml.token_type", NULL) &&
+       !em_gguf_get_i32s(gguf, "tokenizer.ggml.token_type", &params.types, &n_types)))
+    EM_TRY(em_fail(error, EM_ERR_FORMAT, "the vocabulary's scores or token types are no list of numbers"));
+  if (params.scores && n_scores != params.n_tokens)
     EM_TRY(em_fail(error, EM_ERR_FORMAT, "the vocabulary has %zu tokens but %zu scores", params.n_tokens, n_scores));
-  if (em_gguf_get_i32s(gguf, "tokenizer.ggml.token_type", &params.types, &n_types) && n_types != params.n_tokens)
+  if (params.types && n_types != params.n_tokens)
     EM_TRY(em_fail(error, EM_ERR_FORMAT, "the vocabulary has %zu tokens but %zu token types", params.n_tokens, n_types));
   params.pieces = pieces;
   params.merges = merges;

@@ -180,7 +180,22 @@ static void check_reals(void) {
   }
 }
 
+/* What a terminal or a text view would obey without showing it is escaped, and reads back as it was. */
+static void check_unseen_controls(void) {
+  static const char text[] = "a\x7f\xc2\x9b" "2J\xe2\x80\xae" "b\xe2\x81\xa6\xe2\x80\xa8\xc3\xa9";
+  em_buffer buffer = {0};
+  CHECK(em_json_write_string(&buffer, text, sizeof text - 1));
+  CHECK_TEXT(buffer.data, "\"a\\u007f\\u009b2J\\u202eb\\u2066\\u2028\xc3\xa9\"");
+  em_arena *arena = em_arena_new(0);
+  const em_json *json = NULL;
+  CHECK(em_json_parse(arena, buffer.data, buffer.bytes, 0, &json, NULL) == EM_OK);
+  CHECK_TEXT(json ? json->string.text : NULL, text);
+  em_arena_free(arena);
+  em_buffer_clear(&buffer);
+}
+
 int main(void) {
+  check_unseen_controls();
   check_good();
   check_bad();
   check_mutations();

@@ -269,7 +269,26 @@ static void check_defaults(void) {
   }
 }
 
+/* Logits closer together than a quotient can say are as good as equal, and no bin is missed for it. */
+static void check_tiny_differences(void) {
+  static const float scales[] = {1e-37f, 1e-38f, 1e-44f};
+  em_error error = {0};
+  em_sampler *sampler = NULL;
+  CHECK(em_sampler_new(1000, &sampler, &error) == EM_OK);
+  for (unsigned i = 0; sampler && i < 3; i++) {
+    float logits[1000];
+    for (int j = 0; j < 1000; j++)
+      logits[j] = (float)(j % 17) * scales[i];
+    em_sampling sampling = {.temperature = 1, .top_k = 40, .top_p = 0.9f, .seed = i};
+    em_sampler_input input = {.logits = logits, .sampling = &sampling};
+    int32_t token = -1;
+    CHECK(em_sampler_pick(sampler, &input, &token, &error) == EM_OK && token >= 0 && token < 1000);
+  }
+  em_sampler_free(sampler);
+}
+
 int main(void) {
+  check_tiny_differences();
   check_filters();
   check_statistics();
   check_settings();

@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct {
-  gsize start, end; /* of the shown text: without the line ends around it */
+  gsize start, end; /* of the shown text: without the white space after it; end grows while the block is open */
   gboolean sealed, is_continued;
 } Block;
 
@@ -15,6 +15,7 @@ struct _HearthDocument {
   GArray *blocks;
   gsize scanned;          /* bytes already looked at */
   gsize line_start;       /* of the line being scanned */
+  gsize word_start;       /* of the word being scanned */
   gboolean line_is_blank; /* so far */
   gboolean next_is_continued;
   gboolean finished;
@@ -44,10 +45,7 @@ static Block *get_open_block(HearthDocument *self) {
   return last->sealed ? NULL : last;
 }
 
-static void seal(HearthDocument *self, Block *block, gsize end, gboolean paragraph_goes_on) {
-  while (end > block->start && strchr(" \t\r\n", self->text->str[end - 1]))
-    end--;
-  block->end = end;
+static void seal(HearthDocument *self, Block *block, gboolean paragraph_goes_on) {
   block->sealed = TRUE;
   self->next_is_continued = paragraph_goes_on;
 }
@@ -59,33 +57,42 @@ static void scan(HearthDocument *self, gsize at) {
 
   if (c == '\n') {
     if (open && self->line_is_blank)
-      seal(self, open, self->line_start, FALSE);
+      seal(self, open, FALSE);
     else if (open && at - open->start >= HEARTH_DOCUMENT_SOFT_BYTES)
-      seal(self, open, at, TRUE);
+      seal(self, open, TRUE);
     else if (!open && self->line_is_blank)
       self->next_is_continued = FALSE;
-    self->line_start = at + 1;
+    self->line_start = self->word_start = at + 1;
     self->line_is_blank = TRUE;
     return;
   }
   if (c == ' ' || c == '\t' || c == '\r') {
-    if (open && at - open->start >= HEARTH_DOCUMENT_HARD_BYTES && !self->line_is_blank)
-      seal(self, open, at, TRUE);
+    if (open && ((at - open->start >= HEARTH_DOCUMENT_HARD_BYTES && !self->line_is_blank) ||
+                 at - open->end >= HEARTH_DOCUMENT_BLANK_BYTES))
+      seal(self, open, TRUE);
+    self->word_start = at + 1;
     return;
   }
-  if (open && at - open->start >= 2 * HEARTH_DOCUMENT_HARD_BYTES && ((guchar)c & 0xc0) != 0x80) {
-    seal(self, open, at, TRUE);
+  if ((guchar)c >= 0xe0)
+    self->word_start = at;
+  if (open && ((guchar)c & 0xc0) != 0x80 &&
+      (at - open->start >= 2 * HEARTH_DOCUMENT_HARD_BYTES || at - self->word_start >= HEARTH_DOCUMENT_WORD_BYTES)) {
+    seal(self, open, TRUE);
     open = NULL;
+    self->word_start = at;
   }
   if (!open) {
-    /* A paragraph keeps the indentation of its first line, but not the space many models begin with; the rest of a cut line
-     * starts with its first word. */
-    gboolean keeps_indentation = self->line_is_blank && self->blocks->len > 0;
+    /* A paragraph keeps the indentation of its first line, but neither the space many models begin with nor one that is out
+     * of all reason; the rest of a cut line starts with its first word. */
+    gboolean keeps_indentation =
+        self->line_is_blank && self->blocks->len > 0 && at - self->line_start <= HEARTH_DOCUMENT_BLANK_BYTES;
     Block block = {.start = keeps_indentation ? self->line_start : at, .is_continued = self->next_is_continued};
 
     g_array_append_val(self->blocks, block);
     self->next_is_continued = FALSE;
+    open = get_open_block(self);
   }
+  open->end = at + 1;
   self->line_is_blank = FALSE;
 }
 
@@ -104,7 +111,7 @@ void hearth_document_finish(HearthDocument *self) {
 
   Block *open = get_open_block(self);
   if (open)
-    seal(self, open, self->text->len, FALSE);
+    seal(self, open, FALSE);
   self->finished = TRUE;
 }
 
@@ -130,14 +137,9 @@ HearthDocumentBlock hearth_document_get_block(HearthDocument *self, guint i) {
   g_return_val_if_fail(self != NULL && i < self->blocks->len, (HearthDocumentBlock){0});
 
   const Block *block = &g_array_index(self->blocks, Block, i);
-  gsize end = block->sealed ? block->end : self->text->len;
-
-  /* A line end that may yet turn out to be the end of the paragraph is not shown. */
-  while (!block->sealed && end > block->start && strchr("\r\n", self->text->str[end - 1]))
-    end--;
   return (HearthDocumentBlock){
       .text = self->text->str + block->start,
-      .bytes = end - block->start,
+      .bytes = block->end - block->start,
       .sealed = block->sealed,
       .is_continued = block->is_continued,
   };

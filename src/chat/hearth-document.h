@@ -12,9 +12,14 @@
 
 G_BEGIN_DECLS
 
-/* An open block is sealed at the next line end past SOFT bytes, at the next space past HARD, and anywhere past twice HARD. */
-#define HEARTH_DOCUMENT_SOFT_BYTES 2048
-#define HEARTH_DOCUMENT_HARD_BYTES 4096
+/* An open block is sealed at the next line end past SOFT bytes, at the next space past HARD, and anywhere past twice HARD; in
+ * a word past WORD bytes, and where more than BLANK bytes of white space follow its text. Laying out words and spaces that
+ * long takes time that grows with their square. Characters of three bytes and more end no block early: most scripts that need
+ * them break lines between any two. */
+#define HEARTH_DOCUMENT_SOFT_BYTES 512
+#define HEARTH_DOCUMENT_HARD_BYTES 2048
+#define HEARTH_DOCUMENT_WORD_BYTES 512
+#define HEARTH_DOCUMENT_BLANK_BYTES 256
 
 typedef struct _HearthDocument HearthDocument;
 
@@ -39,7 +44,7 @@ void hearth_document_finish(HearthDocument *self);
 const char *hearth_document_get_text(HearthDocument *self);
 gsize hearth_document_get_bytes(HearthDocument *self);
 
-/* Blocks hold at least one character that is not white space. */
+/* Blocks hold at least one character that is not white space, and end with one. */
 guint hearth_document_get_n_blocks(HearthDocument *self);
 HearthDocumentBlock hearth_document_get_block(HearthDocument *self, guint i);
 

@@ -31,7 +31,7 @@ static void test_paragraphs(void) {
   hearth_document_append(document, " line\n", -1);
   check_block(document, 0, "One line", FALSE, FALSE);
   hearth_document_append(document, "and another \n", -1);
-  check_block(document, 0, "One line\nand another ", FALSE, FALSE);
+  check_block(document, 0, "One line\nand another", FALSE, FALSE);
   hearth_document_append(document, " \t\n", -1);
   check_block(document, 0, "One line\nand another", TRUE, FALSE);
   CHECK_INT(hearth_document_get_n_blocks(document), 1);
@@ -63,7 +63,7 @@ static void test_empty(void) {
 
 /* Text without blank lines is cut at a line, without line ends at a word, without spaces between characters. */
 static void test_long_paragraphs(void) {
-  static const char *const units[] = {"A line of a list without blank lines\n", "word ", "ä", "x"};
+  static const char *const units[] = {"A line of a list without blank lines\n", "word ", "ä", "x", "字"};
 
   for (guint u = 0; u < G_N_ELEMENTS(units); u++) {
     g_autoptr(HearthDocument) document = hearth_document_new();
@@ -85,6 +85,8 @@ static void test_long_paragraphs(void) {
       g_string_append_len(joined, block.text, (gssize)block.bytes);
     }
     CHECK(longest <= 2 * HEARTH_DOCUMENT_HARD_BYTES);
+    if (strcmp(units[u], "ä") == 0 || strcmp(units[u], "x") == 0)
+      CHECK_INT(longest, HEARTH_DOCUMENT_WORD_BYTES);
     /* Nothing but white space between blocks is left out. */
     for (const char *p = joined->str; *p; p++) {
       if (!strchr(" \n", *p))
@@ -94,6 +96,30 @@ static void test_long_paragraphs(void) {
     for (const char *p = units[u]; *p; p++)
       unit_bytes += !strchr(" \n", *p);
     CHECK_INT(words->len, 20000 * unit_bytes);
+  }
+}
+
+/* A model stuck in white space never makes a block that is long to lay out, and loses nothing of the text. */
+static void test_long_blanks(void) {
+  static const char *const blanks[] = {" ", "\t", "\r", "\n ", "\r\n"};
+
+  for (guint u = 0; u < G_N_ELEMENTS(blanks); u++) {
+    g_autoptr(HearthDocument) document = hearth_document_new();
+    g_autoptr(GString) whole = g_string_new("Before");
+
+    hearth_document_append(document, "Before", -1);
+    for (guint i = 0; i < 100000; i++) {
+      hearth_document_append(document, blanks[u], -1);
+      g_string_append(whole, blanks[u]);
+    }
+    CHECK_INT(hearth_document_get_n_blocks(document), 1);
+    check_block(document, 0, "Before", TRUE, FALSE);
+    hearth_document_append(document, "after", -1);
+    g_string_append(whole, "after");
+    CHECK_INT(hearth_document_get_n_blocks(document), 2);
+    CHECK(hearth_document_get_block(document, 1).bytes <= strlen("after") + HEARTH_DOCUMENT_BLANK_BYTES);
+    CHECK_INT(hearth_document_get_block(document, 1).is_continued, strchr(blanks[u], '\n') == NULL);
+    CHECK_TEXT(hearth_document_get_text(document), whole->str);
   }
 }
 
@@ -142,6 +168,7 @@ int main(void) {
   test_first_space();
   test_empty();
   test_long_paragraphs();
+  test_long_blanks();
   test_any_cut();
   return check_done();
 }

@@ -148,7 +148,6 @@ MAKES(CreateSemaphore, HOOK_SEMAPHORE, out,
       (VkDevice device, const VkSemaphoreCreateInfo *info, CALLBACKS, VkSemaphore *out), (device, info, callbacks, out))
 FREES(DestroySemaphore, HOOK_SEMAPHORE, semaphore, (VkDevice device, VkSemaphore semaphore, CALLBACKS),
       (device, semaphore, callbacks))
-PLAIN(DeviceWaitIdle, (VkDevice device), (device))
 PLAIN(SetDebugUtilsObjectNameEXT, (VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info), (device, info))
 
 static VKAPI_ATTR VkResult VKAPI_CALL my_AllocateMemory(VkDevice device, const VkMemoryAllocateInfo *info, CALLBACKS,
@@ -189,12 +188,19 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue queue, uint32_t n, 
 static VKAPI_ATTR VkResult VKAPI_CALL my_WaitSemaphores(VkDevice device, const VkSemaphoreWaitInfo *info,
                                                         uint64_t timeout) {
   VkResult result = fault("WaitSemaphores");
+  CHECK(timeout <= 10 * EM_VK_WAIT_NS);
   if (result == VK_SUCCESS)
     return real.WaitSemaphores(device, info, hook.hang && timeout > 100000000 ? 100000000 : timeout);
   /* A device that was lost has stopped; the one here only plays it. */
   if (result == VK_ERROR_DEVICE_LOST)
     (void)real.WaitSemaphores(device, info, UINT64_MAX);
   return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_DeviceWaitIdle(VkDevice device) {
+  VkResult result = fault("DeviceWaitIdle");
+  CHECK(!hook.hang); /* it would not return */
+  return result != VK_SUCCESS ? result : real.DeviceWaitIdle(device);
 }
 
 /* --- Lies --------------------------------------------------------------------------------------------------------- */

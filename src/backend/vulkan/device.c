@@ -72,13 +72,12 @@ static em_status open_instance(em_vk *vk, em_error *error) {
   if (em_vk_hook)
     em_vk_hook(&vk->fn);
 
-  bool debug_utils = false;
   VkExtensionProperties extensions[64];
   uint32_t n = sizeof extensions / sizeof extensions[0];
   VkResult result = vk->fn.EnumerateInstanceExtensionProperties(NULL, &n, extensions);
   if (result == VK_SUCCESS || result == VK_INCOMPLETE)
     for (uint32_t i = 0; i < n; i++)
-      debug_utils |= strcmp(extensions[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0;
+      vk->has_debug_utils |= strcmp(extensions[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0;
   const char *names[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
   VkDebugUtilsMessengerCreateInfoEXT messenger = {
       .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
@@ -89,12 +88,12 @@ static em_status open_instance(em_vk *vk, em_error *error) {
   };
   VkInstanceCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-      .pNext = debug_utils ? &messenger : NULL,
+      .pNext = vk->has_debug_utils ? &messenger : NULL,
       .pApplicationInfo = &(VkApplicationInfo){.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                                .pApplicationName = "Hearth",
                                                .pEngineName = "Ember",
                                                .apiVersion = VK_API_VERSION_1_2},
-      .enabledExtensionCount = debug_utils ? 1 : 0,
+      .enabledExtensionCount = vk->has_debug_utils ? 1 : 0,
       .ppEnabledExtensionNames = names,
   };
   result = vk->fn.CreateInstance(&info, NULL, &vk->instance);
@@ -330,9 +329,12 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   }
   EM_VK_DEVICE_FUNCTIONS(X)
 #undef X
+  /* A layer may know these functions though the instance did not ask for them. */
+  if (vk->has_debug_utils) {
 #define X(name) vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);
-  EM_VK_DEBUG_FUNCTIONS(X)
+    EM_VK_DEBUG_FUNCTIONS(X)
 #undef X
+  }
   if (em_vk_hook)
     em_vk_hook(&vk->fn);
   vk->fn.GetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
@@ -435,7 +437,7 @@ em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em
   if (status != EM_OK)
     return status;
   vk->submitted = value;
-  VkResult result = wait_for(vk, value, EM_VK_WAIT_NS);
+  VkResult result = wait_for(vk, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
   if (result == VK_SUCCESS)
     return EM_OK;
   /* Whatever the reason, work may still be running: nothing of this device may be touched any more. */

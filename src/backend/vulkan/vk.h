@@ -88,6 +88,7 @@ typedef struct em_vk {
   em_vk_functions fn;
   void *loader; /* of dlopen */
   VkInstance instance;
+  bool has_debug_utils;
   VkPhysicalDevice physical;
   VkDevice device;
   VkQueue queue;
@@ -131,8 +132,9 @@ bool em_vk_may_free(em_vk *vk);
 void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Submits one recorded command buffer and waits at most EM_VK_WAIT_NS for it. */
-#define EM_VK_WAIT_NS 10000000000ull
+/* Submits one recorded command buffer and waits at most EM_VK_WAIT_NS for it; ten times as long for a processor that
+ * pretends to be a GPU, which may be slow and does not hang. */
+#define EM_VK_WAIT_NS 9000000000ull
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
 /* A command buffer for a few transfers: begun, then ended, run, waited for and freed. em_vk_finish frees it whatever

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Devices that allow less than the one here: memory in small pieces, no extensions, other subgroups. The logits are the
+ * same, bit for bit; a device that lacks what is needed is refused in words. With the validation layer, whose every
+ * message fails the test. "test-vulkan-limits sum" prints a number that stands for the logits of all models. */
+#include "vulkan-hook.h"
+
+#include "engine/engine.h"
+#include "tiny-model.h"
+
+#include <unistd.h>
+
+#define N_TOKENS 520 /* three pages */
+#define N_VOCAB 1024
+
+static uint32_t device_index; /* of the software device */
+
+typedef struct subject {
+  tiny_model model;
+  em_gguf *gguf;
+  char *file;
+  float logits[(size_t)N_TOKENS * N_VOCAB];
+} subject;
+
+static subject subjects[] = {
+    {.model = {.architecture = "llama",
+               .n_embd = 128,
+               .n_ff = 512,
+               .n_vocab = N_VOCAB,
+               .type = EM_TYPE_F16,
+               .tied = true,
+               .seed = 5}},
+    {.model =
+         {.architecture = "qwen3", .n_embd = 128, .n_ff = 512, .n_vocab = N_VOCAB, .type = EM_TYPE_Q8_0, .seed = 6}},
+    {.model =
+         {.architecture = "qwen2", .n_embd = 256, .n_ff = 512, .n_vocab = N_VOCAB, .type = EM_TYPE_Q4_K, .seed = 7}},
+};
+#define N_SUBJECTS (sizeof subjects / sizeof subjects[0])
+
+static em_status keep_row(void *user, uint32_t row, const float *logits, em_error *error) {
+  memcpy((float *)user + (size_t)row * N_VOCAB, logits, N_VOCAB * sizeof *logits);
+  return EM_OK;
+}
+
+/* Opens the model on the device as the wish has it and computes its logits; NULL: only opens it. */
+static em_status compute(const subject *s, const hook_wish *wish, float *logits, em_error *error) {
+  em_status status = EM_OK;
+  em_engine *engine = NULL;
+  static int32_t tokens[N_TOKENS];
+  em_engine_params params = {.backend = {.kind = EM_DEVICE_VULKAN, .device_index = device_index},
+                             .n_slots = 1,
+                             .context_tokens = 1024,
+                             .batch_rows = 8,
+                             .kv_type = EM_TYPE_F16};
+  *error = (em_error){0};
+  for (int32_t i = 0; i < N_TOKENS; i++)
+    tokens[i] = (i * 37 + 11) % N_VOCAB;
+  hook_start(wish);
+  EM_TRY(em_engine_open(s->gguf, &params, NULL, NULL, &engine, error));
+  if (logits)
+    EM_TRY(em_engine_logits(engine, tokens, N_TOKENS, 8, keep_row, logits, error));
+fail:
+  em_engine_close(engine);
+  return status;
+}
+
+static void check_same(const char *what, const hook_wish *wish, size_t n_subjects) {
+  static float logits[(size_t)N_TOKENS * N_VOCAB];
+  for (size_t i = 0; i < n_subjects; i++) {
+    em_error error;
+    memset(logits, 0, sizeof logits);
+    if (compute(&subjects[i], wish, logits, &error) != EM_OK)
+      fprintf(stderr, "%s: %s\n", what, error.text);
+    bool same = memcmp(logits, subjects[i].logits, sizeof logits) == 0;
+    if (!same)
+      fprintf(stderr, "%s: %s has other logits\n", what, subjects[i].model.architecture);
+    CHECK(same);
+    CHECK_INT(hook_n_live(), 0);
+    if (wish->max_allocation_bytes)
+      CHECK(hook_largest_allocation <= wish->max_allocation_bytes);
+  }
+}
+
+static void test_memory(void) {
+  static const uint64_t limits[] = {64 << 10, 100000, 200 << 10, 64 << 20, 4ull << 30};
+  for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    char what[64];
+    snprintf(what, sizeof what, "pieces of %llu bytes", (unsigned long long)limits[i]);
+    check_same(what, &(hook_wish){.max_allocation_bytes = limits[i]}, N_SUBJECTS);
+  }
+  em_error error;
+  CHECK_INT(compute(&subjects[0], &(hook_wish){.max_allocation_bytes = 4096}, NULL, &error), EM_ERR_UNSUPPORTED);
+  CHECK(strstr(error.text, "4096"));
+  printf("%s\n", error.text);
+}
+
+static void test_reports(void) {
+  check_same("without extensions", &(hook_wish){.no_extensions = true}, 1);
+  check_same("without debug utils", &(hook_wish){.no_debug_utils = true}, 1);
+  /* Sizes that the shaders make no use of; those they use must be true. */
+  static const uint32_t sizes[] = {1, 4, 64, 128};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    char what[64];
+    snprintf(what, sizeof what, "subgroups of %u", sizes[i]);
+    check_same(what, &(hook_wish){.subgroup_size = sizes[i]}, 1);
+  }
+}
+
+static void test_lacks(void) {
+  static const struct {
+    const char *what, *word;
+  } cases[] = {{"Vulkan 1.2", "1.2 is needed"},
+               {"64-bit integers", "64-bit integers"},
+               {"buffer device addresses", "buffer device addresses"},
+               {"timeline semaphores", "timeline semaphores"},
+               {"scalar block layouts", "scalar block layouts"},
+               {"subgroup broadcasts", "subgroup broadcasts"},
+               {"compute", "cannot compute"},
+               {"a function", "too old"}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    em_error error;
+    CHECK_INT(compute(&subjects[0], &(hook_wish){.lacks = cases[i].what}, NULL, &error), EM_ERR_UNSUPPORTED);
+    /* The table of a device whose functions are not all there never comes to be replaced. */
+    if (strcmp(cases[i].what, "a function") == 0)
+      hook_forget();
+    CHECK_INT(hook_n_live(), 0);
+    if (!strstr(error.text, cases[i].word))
+      fprintf(stderr, "without %s: %s\n", cases[i].what, error.text);
+    CHECK(strstr(error.text, cases[i].word));
+  }
+}
+
+static uint64_t sum(void) {
+  uint64_t h = 14695981039346656037u;
+  for (size_t i = 0; i < N_SUBJECTS; i++)
+    for (size_t j = 0; j < sizeof subjects[i].logits; j++)
+      h = (h ^ ((const uint8_t *)subjects[i].logits)[j]) * 1099511628211u;
+  return h;
+}
+
+/* The software device makes its subgroups as wide as it is told to, once a process. */
+static void test_widths(void) {
+  static const char *const widths[] = {"128", "512"};
+  char path[4096], command[4200], line[64];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  CHECK(n > 0);
+  path[n > 0 ? n : 0] = '\0';
+  for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+    snprintf(command, sizeof command, "LP_NATIVE_VECTOR_WIDTH=%s '%s' sum", widths[i], path);
+    FILE *child = popen(command, "re");
+    bool answered = child && fgets(line, sizeof line, child);
+    CHECK(answered);
+    CHECK(child && pclose(child) == 0);
+    CHECK(answered && strtoull(line, NULL, 16) == sum());
+    printf("vectors of %s bits: %s", widths[i], answered ? line : "\n");
+  }
+}
+
+int main(int argc, char **argv) {
+  em_vulkan_device found[8];
+  uint32_t n_found = 0;
+  bool has_software = false;
+  em_error error = {0};
+  hook_validate();
+  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
+    SKIP("%s", error.text);
+  for (uint32_t i = 0; i < n_found && !has_software; i++) {
+    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
+    device_index = i;
+  }
+  if (!has_software)
+    SKIP("there is no software Vulkan device");
+  for (size_t i = 0; i < N_SUBJECTS; i++) {
+    subject *s = &subjects[i];
+    size_t bytes;
+    s->file = tiny_model_make(&s->model, &bytes);
+    CHECK(em_gguf_open_memory(s->file, bytes, bytes, &s->gguf, &error) == EM_OK);
+    CHECK_INT(compute(s, &(hook_wish){0}, s->logits, &error), EM_OK);
+    CHECK(isfinite(s->logits[0]) && s->logits[0] != 0);
+  }
+  if (argc > 1 && strcmp(argv[1], "sum") == 0) {
+    printf("%016llx\n", (unsigned long long)sum());
+  } else {
+    test_memory();
+    test_reports();
+    test_lacks();
+    test_widths();
+  }
+  for (size_t i = 0; i < N_SUBJECTS; i++) {
+    em_gguf_close(subjects[i].gguf);
+    free(subjects[i].file);
+  }
+  return argc > 1 ? check_failures > 0 : check_done();
+}

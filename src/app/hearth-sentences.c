@@ -48,6 +48,8 @@ static const struct {
     {HEARTH_ENGINE_ERROR_DEVICE, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
      N_("The graphics card stopped responding. Your conversation is safe."), NULL},
     {HEARTH_ENGINE_ERROR_NO_MODEL, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID, N_("The model is not ready."), NULL},
+    {HEARTH_ENGINE_ERROR_REFUSED, HEARTH_REMEDY_NEW_CONVERSATION, REASON_BEHIND,
+     N_("This model's conversation format does not take this conversation. A new conversation starts afresh."), NULL},
     {HEARTH_ENGINE_ERROR_DIED, HEARTH_REMEDY_TRY_AGAIN, REASON_UNSAID,
      N_("The engine stopped unexpectedly; it is starting again. Your conversation is safe."), NULL},
 };

@@ -28,6 +28,7 @@ typedef enum {
   HEARTH_ENGINE_ERROR_CONTEXT,
   HEARTH_ENGINE_ERROR_DEVICE,
   HEARTH_ENGINE_ERROR_NO_MODEL, /* Generate without a loaded model */
+  HEARTH_ENGINE_ERROR_REFUSED,  /* the conversation format of the model does not take this conversation */
   HEARTH_ENGINE_ERROR_DIED      /* the engine process ended; it is being started again */
 } HearthEngineError;
 GQuark hearth_engine_error_quark(void);

@@ -11,7 +11,9 @@
 #define OBJECT_PATH "/dev/hearth/Engine"
 #define CHILD_FD 3
 
-static const guint delays_ms[] = {0, 250, 500, 1000};
+/* An engine that works is up again at once; one that cannot start is tried ever less often. */
+static const guint delays_ms[] = {0, 250, 500, 1000, 1000, 2000, 2000, 30000};
+#define HOPELESS_FAILURES 3 /* starts in a row that failed, after which whoever waits is told */
 
 /* Reference counted (g_rc_box), because a connection attempt holds on to it. */
 struct HearthEngineProcess {
@@ -27,7 +29,7 @@ struct HearthEngineProcess {
   HearthDbusEngine *engine;
   GSource *restart;
   guint n_failures; /* deaths since the engine last did something useful */
-  gboolean was_up_before, freed;
+  gboolean has_fallen, freed;
 };
 
 static void start(HearthEngineProcess *self);
@@ -68,6 +70,7 @@ static gboolean on_restart(gpointer user_data) {
 /* Takes down what there is of the child and plans the next start. */
 static void fall(HearthEngineProcess *self, const GError *reason) {
   gboolean was_up = self->engine != NULL;
+  g_autoptr(GError) hopeless = NULL;
   guint delay_ms = delays_ms[MIN(self->n_failures, G_N_ELEMENTS(delays_ms) - 1)];
 
   if (self->connection)
@@ -78,6 +81,11 @@ static void fall(HearthEngineProcess *self, const GError *reason) {
   g_clear_object(&self->connecting);
   g_clear_object(&self->connection);
   self->n_failures++;
+  self->has_fallen = TRUE;
+  if (!reason && !was_up && self->n_failures >= HOPELESS_FAILURES) {
+    hopeless = g_error_new_literal(HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FAILED, "The engine cannot be started.");
+    reason = hopeless;
+  }
   self->restart = g_timeout_source_new(delay_ms);
   g_source_set_callback(self->restart, on_restart, self, NULL);
   g_source_attach(self->restart, self->context);
@@ -95,7 +103,7 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer user_da
   HearthEngineProcess *self = user_data;
   g_autoptr(GError) error = NULL;
   g_autoptr(GDBusConnection) connection = g_dbus_connection_new_finish(result, &error);
-  gboolean again = self->was_up_before;
+  gboolean again = self->has_fallen;
 
   if (self->freed) {
     g_rc_box_release_full(self, process_clear);
@@ -117,7 +125,7 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer user_da
   g_dbus_proxy_set_default_timeout(G_DBUS_PROXY(self->engine), G_MAXINT);
   self->connection = g_steal_pointer(&connection);
   g_signal_connect(self->connection, "closed", G_CALLBACK(on_closed), self);
-  self->was_up_before = TRUE;
+  self->has_fallen = FALSE;
   self->up(self->user_data, self->engine, again);
 }
 

@@ -1,8 +1,8 @@
 /* The child process hearth-engine: started, connected, watched, and started again when it dies. Everything happens on
  * the thread that made it, in its thread-default main context.
  *
- * A start that follows a healthy engine's death is immediate; starts that fail one after the other wait 0.25, 0.5 and
- * then 1 s.
+ * A start that follows a healthy engine's death is immediate; starts that fail one after the other wait longer and longer, at
+ * most 30 s. From the third on whoever waits is told that the engine cannot be started.
  */
 #pragma once
 
@@ -14,7 +14,8 @@ G_BEGIN_DECLS
 
 typedef struct HearthEngineProcess HearthEngineProcess;
 
-/* up: the engine answers; engine is borrowed until down. again: it is not the first one.
+/* up: the engine answers; engine is borrowed until down. again: something went down before it, a first start
+ * that failed included.
  * down: it died (was_up) or could not be started; reason is why it could not, or NULL. Another start is under way. */
 typedef void (*HearthEngineUp)(gpointer user_data, HearthDbusEngine *engine, gboolean again);
 typedef void (*HearthEngineDown)(gpointer user_data, gboolean was_up, const GError *reason);

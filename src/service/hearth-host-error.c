@@ -25,15 +25,16 @@ static const struct {
     [EM_ERR_DEVICE] = {NAME("Device"), "The graphics card failed."},
     [EM_ERR_INTERNAL] = {NAME("Failed"), "The engine made a mistake."},
     [HEARTH_HOST_ERROR_NO_MODEL] = {NAME("NoModel"), "No model is loaded."},
+    [HEARTH_HOST_ERROR_REFUSED] = {NAME("Refused"), "The model's conversation format does not take this conversation."},
 };
-G_STATIC_ASSERT(G_N_ELEMENTS(table) == HEARTH_HOST_ERROR_NO_MODEL + 1);
+G_STATIC_ASSERT(G_N_ELEMENTS(table) == HEARTH_HOST_ERROR_REFUSED + 1);
 
 GError *hearth_host_error_new(em_status status, const em_error *error) {
   g_autofree char *sentence = NULL;
   int code = (int)status;
   size_t bytes;
 
-  if (code < 0 || code > HEARTH_HOST_ERROR_NO_MODEL)
+  if (code < 0 || code > HEARTH_HOST_ERROR_REFUSED)
     code = EM_ERR_INTERNAL;
   if (!error || error->text[0] == '\0')
     return g_error_new_literal(HEARTH_HOST_ERROR, code, table[code].sentence);
@@ -48,7 +49,7 @@ GError *hearth_host_error_new(em_status status, const em_error *error) {
 }
 
 const char *hearth_host_error_dbus_name(const GError *error) {
-  if (error->domain != HEARTH_HOST_ERROR || error->code < 0 || error->code > HEARTH_HOST_ERROR_NO_MODEL)
+  if (error->domain != HEARTH_HOST_ERROR || error->code < 0 || error->code > HEARTH_HOST_ERROR_REFUSED)
     return NAME("Failed");
   return table[error->code].name;
 }

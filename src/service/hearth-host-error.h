@@ -11,6 +11,8 @@ G_BEGIN_DECLS
 
 #define HEARTH_HOST_ERROR (hearth_host_error_quark())
 #define HEARTH_HOST_ERROR_NO_MODEL EM_N_STATUS
+#define HEARTH_HOST_ERROR_REFUSED \
+  (EM_N_STATUS + 1) /* the model's conversation format does not take this conversation */
 GQuark hearth_host_error_quark(void);
 
 /* A new GError with the core's text made a sentence: a capital first and a full stop last. error may hold no text. */

@@ -3,6 +3,9 @@
 #include "hardware/devices.h"
 #include "service/hearth-host-private.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #define PROGRESS_US 50000
 #define MAX_JOBS 256 /* an app that asks for more has lost its way */
 
@@ -114,13 +117,24 @@ static HearthHostModel *describe(HearthHost *host) {
   return model;
 }
 
+/* What this process has in memory now. Pages that were set aside and never written are not in it. */
+static guint64 resident_bytes(void) {
+  g_autofree char *text = NULL;
+  guint64 total, resident = 0;
+
+  if (!g_file_get_contents("/proc/self/statm", &text, NULL, NULL) ||
+      sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &total, &resident) != 2)
+    return 0;
+  return resident * (guint64)sysconf(_SC_PAGESIZE);
+}
+
 /* Whether the model fits once the one that is loaded is gone; nothing is freed for a model that does not. */
 static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_params params, em_error *error) {
   em_memory_plan plan;
   em_memory_state memory;
 
   if (host->engine && em_hardware_memory(NULL, &memory, NULL) == EM_OK) {
-    memory.available_bytes += em_engine_get_facts(host->engine)->memory.total_bytes;
+    memory.available_bytes += MIN(em_engine_get_facts(host->engine)->memory.total_bytes, resident_bytes());
     params.memory_limit_bytes = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
   }
   return em_engine_plan(gguf, &params, &plan, error);

@@ -214,8 +214,18 @@ void hearth_request_start(HearthRequest *self) {
     messages[i].text = question->messages[i].text;
     messages[i].bytes = strlen(question->messages[i].text);
   }
-  EM_TRY(em_dialog_prompt(host->dialog, messages, question->n_messages, g_get_real_time() / G_USEC_PER_SEC, &tokens,
-                          &error));
+  status = em_dialog_prompt(host->dialog, messages, question->n_messages, g_get_real_time() / G_USEC_PER_SEC, &tokens,
+                            &error);
+  if (status == EM_ERR_FORMAT || status == EM_ERR_UNSUPPORTED || status == EM_ERR_LIMIT) {
+    /* Not the file is at fault but what it was asked: its format refuses the conversation, or gives up over its length.
+     */
+    em_tokens_clear(&tokens);
+    hearth_request_end(self, EM_FINISH_ERROR, NULL,
+                       hearth_host_error_new(
+                           (em_status)(status == EM_ERR_LIMIT ? EM_ERR_CONTEXT : HEARTH_HOST_ERROR_REFUSED), &error));
+    return;
+  }
+  EM_TRY(status);
   EM_TRY(em_reply_new(host->dialog, (const char *const *)question->stop, n_stops, !em_dialog_has_template(host->dialog),
                       &self->reply, &error));
   fill_sampling(self, &params.sampling);

@@ -493,6 +493,47 @@ static void test_bad_programs(void) {
   }
 }
 
+/* An engine whose first start fails is up again, and says so; one that never starts ends what waits for it. */
+static void test_failing_starts(void) {
+  g_autofree char *script = place("starts-late.sh"), *mark = place("started-once");
+  g_autofree char *text = g_strdup_printf("#!/bin/sh\n[ -e '%s' ] || { : >'%s'; exit 1; }\nexec '%s' \"$@\"\n", mark,
+                                          mark, g_getenv("HEARTH_ENGINE"));
+  HearthEngineClient *client;
+  guint n_restarted = 0;
+  gint64 end_us;
+  int code = -1;
+
+  CHECK(g_file_set_contents_full(script, text, -1, G_FILE_SET_CONTENTS_NONE, 0700, NULL));
+  client = hearth_engine_client_new(script);
+  g_signal_connect(client, "restarted", G_CALLBACK(count), &n_restarted);
+  CHECK(WAIT_FOR(n_restarted == 1, 10));
+  CHECK(load_model(client, small, NULL, NULL));
+  CHECK(answers(client));
+  g_object_unref(client);
+
+  client = hearth_engine_client_new("/bin/false");
+  end_us = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+  while (code != HEARTH_ENGINE_ERROR_FAILED && g_get_monotonic_time() < end_us)
+    CHECK(!load_model(client, small, &code, NULL));
+  CHECK_INT(code, HEARTH_ENGINE_ERROR_FAILED);
+  g_object_unref(client);
+}
+
+/* A format that refuses a conversation is no damaged file. */
+static void test_refused_conversation(HearthEngineClient *client) {
+  g_autofree char *path = place("strict.gguf");
+  Asked asked;
+
+  tiny_model_save(&(tiny_model){.name = "strict", .chat_template = "{{ raise_exception('roles must alternate') }}"},
+                  path);
+  CHECK(load_model(client, path, NULL, NULL));
+  asked_start(&asked, client, "one day", 0, 1);
+  CHECK(WAIT_FOR(asked.n_finished > 0, 10));
+  CHECK_INT(code_of(hearth_answer_get_error(asked.answer)), HEARTH_ENGINE_ERROR_REFUSED);
+  CHECK(strstr(hearth_answer_get_error(asked.answer)->message, "alternate") != NULL);
+  asked_clear(&asked);
+}
+
 static gboolean is_gone(GPid pid) {
   g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
   g_autofree char *text = NULL;
@@ -566,6 +607,8 @@ int main(int argc, char **argv) {
   test_idle(client);
   test_refusals(client);
   test_vanishing_files(client);
+  test_refused_conversation(client);
+  test_failing_starts();
   test_kill(client, SIGSEGV);
   test_kill(client, SIGKILL);
   test_kill_at_once(client);

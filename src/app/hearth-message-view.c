@@ -12,6 +12,15 @@
 
 #define BLOCK_GAP 10
 
+/* How many blocks a view draws at once when it is made, and how long it may take over the rest within a frame. */
+#define FIRST_BLOCKS 8
+#define FRAME_BUDGET_US 10000
+
+/* A label measures how narrow it can be, which for a long text costs more than all the rest. Text longer than LONG is not
+ * asked: it is never narrower than this many characters. */
+#define LONG_BYTES 64
+#define LONG_WIDTH_CHARS 12
+
 struct _HearthMessageView {
   GtkWidget parent_instance;
 
@@ -22,6 +31,7 @@ struct _HearthMessageView {
   GPtrArray *labels; /* one a block; the box owns them */
   guint n_sealed;    /* labels that will not change any more */
   gsize shown_bytes;
+  gboolean is_behind; /* not all blocks there were have been drawn */
   guint tick, copied_source;
 };
 
@@ -71,28 +81,58 @@ static void set_text(GtkWidget *label, const char *text) {
   gtk_label_set_text(GTK_LABEL(label), text);
 }
 
-/* Draws what came since the last time. */
-static void draw_new_text(HearthMessageView *self) {
+static void draw_block(HearthMessageView *self, guint i, const HearthDocumentBlock *block) {
+  g_autofree char *text = g_strndup(block->text, block->bytes);
+  GtkWidget *label = i < self->labels->len ? g_ptr_array_index(self->labels, i) : add_label(self, block->is_continued);
+
+  set_text(label, text);
+  gtk_label_set_width_chars(GTK_LABEL(label), block->bytes > LONG_BYTES ? LONG_WIDTH_CHARS : -1);
+  if (block->sealed)
+    self->n_sealed = i + 1;
+}
+
+/* Draws what came since the last time, so much of it as may be drawn at once. clock NULL: the view has just been made. */
+static void draw_new_text(HearthMessageView *self, GdkFrameClock *clock) {
   HearthDocument *document = hearth_message_item_get_document(self->item);
-  guint n = hearth_document_get_n_blocks(document);
+  guint n = hearth_document_get_n_blocks(document), first = self->n_sealed, i;
+  int width = gtk_widget_get_width(self->blocks);
 
-  for (guint i = self->n_sealed; i < n; i++) {
+  for (i = first; i < n; i++) {
     HearthDocumentBlock block = hearth_document_get_block(document, i);
-    g_autofree char *text = g_strndup(block.text, block.bytes);
-    GtkWidget *label = i < self->labels->len ? g_ptr_array_index(self->labels, i) : add_label(self, block.is_continued);
+    GtkWidget *label;
+    int unused;
 
-    set_text(label, text);
-    if (block.sealed)
-      self->n_sealed = i + 1;
+    if (clock ? i > first && g_get_monotonic_time() - gdk_frame_clock_get_frame_time(clock) > FRAME_BUDGET_US
+              : i - first >= FIRST_BLOCKS)
+      break;
+    draw_block(self, i, &block);
+    if (!clock)
+      continue;
+    /* Measured now, which would be done later in this frame, so that its time counts. */
+    label = g_ptr_array_index(self->labels, i);
+    gtk_widget_measure(label, GTK_ORIENTATION_HORIZONTAL, -1, &unused, &unused, NULL, NULL);
+    if (width > 0)
+      gtk_widget_measure(label, GTK_ORIENTATION_VERTICAL, width, &unused, &unused, NULL, NULL);
   }
-  self->shown_bytes = hearth_document_get_bytes(document);
+  self->is_behind = i < n;
+  if (!self->is_behind)
+    self->shown_bytes = hearth_document_get_bytes(document);
+}
+
+/* Frames are asked for while there is something to draw, or may be. */
+static void stop_unneeded_tick(HearthMessageView *self) {
+  if (self->tick == 0 || self->is_behind || hearth_message_item_get_state(self->item) == HEARTH_MESSAGE_STREAMING)
+    return;
+  gtk_widget_remove_tick_callback(GTK_WIDGET(self), self->tick);
+  self->tick = 0;
 }
 
 static gboolean tick_cb(GtkWidget *widget, GdkFrameClock *clock, gpointer user_data) {
   HearthMessageView *self = HEARTH_MESSAGE_VIEW(widget);
 
   if (hearth_document_get_bytes(hearth_message_item_get_document(self->item)) != self->shown_bytes)
-    draw_new_text(self);
+    draw_new_text(self, clock);
+  stop_unneeded_tick(self);
   return G_SOURCE_CONTINUE;
 }
 
@@ -117,16 +157,11 @@ static void show_footer(HearthMessageView *self) {
 }
 
 static void follow_state(HearthMessageView *self) {
-  gboolean streams = hearth_message_item_get_state(self->item) == HEARTH_MESSAGE_STREAMING;
-
-  draw_new_text(self);
+  draw_new_text(self, NULL);
   show_footer(self);
-  if (streams && self->tick == 0) {
+  if (self->tick == 0)
     self->tick = gtk_widget_add_tick_callback(GTK_WIDGET(self), tick_cb, NULL, NULL);
-  } else if (!streams && self->tick != 0) {
-    gtk_widget_remove_tick_callback(GTK_WIDGET(self), self->tick);
-    self->tick = 0;
-  }
+  stop_unneeded_tick(self);
 }
 
 /* --- Callbacks ------------------------------------------------------------------------------------------------------- */

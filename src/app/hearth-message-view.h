@@ -1,6 +1,7 @@
 /* One message as it is seen: a bubble for the person's, plain text for an answer, with what can be done with it below.
  *
- * While the message streams, what is new is drawn once per frame; blocks that are sealed are not touched again. */
+ * While the message streams, what is new is drawn once per frame; blocks that are sealed are not touched again. A long message
+ * is drawn over several frames, so that the window goes on answering. */
 #pragma once
 
 #include "app/hearth-message-item.h"

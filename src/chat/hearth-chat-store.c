@@ -194,12 +194,14 @@ static gboolean migrate(sqlite3 *db, GError **error) {
   return TRUE;
 }
 
-/* What the last session left: answers that were being written are interrupted, and what it hid is removed. A disk that is
- * full now must not keep the conversations from being read, so only damage counts as failure. */
+/* What the last session left: answers that were being written are interrupted, and what it hid is removed, as are
+ * conversations in which nothing was said. A disk that is full now must not keep the conversations from being read, so only
+ * damage counts as failure. */
 static gboolean tidy(sqlite3 *db, GError **error) {
   static const char *const steps[] = {
       "UPDATE messages SET state = 3 WHERE state = 1",
-      "DELETE FROM conversations WHERE deleted <> 0",
+      "DELETE FROM conversations WHERE deleted <> 0 "
+      "OR NOT EXISTS (SELECT 1 FROM messages WHERE conversation = conversations.id)",
   };
   G_STATIC_ASSERT(HEARTH_MESSAGE_STREAMING == 1 && HEARTH_MESSAGE_INTERRUPTED == 3);
 
@@ -342,6 +344,40 @@ gint64 hearth_chat_store_new_conversation(HearthChatStore *self, const char *tit
   sqlite3_bind_text(statement, 1, title, -1, SQLITE_STATIC);
   sqlite3_bind_int64(statement, 2, g_get_real_time());
   return run_change(self, statement, error) ? sqlite3_last_insert_rowid(self->db) : 0;
+}
+
+gint64 hearth_chat_store_begin(HearthChatStore *self, const char *title, const char *text, gint64 *message, GError **error) {
+  sqlite3_stmt *begin, *add;
+  gint64 now = g_get_real_time(), id = 0;
+
+  g_return_val_if_fail(HEARTH_IS_CHAT_STORE(self), 0);
+  g_return_val_if_fail(title != NULL && text != NULL && message != NULL, 0);
+
+  begin = use_statement(self, STATEMENT_NEW_CONVERSATION, error);
+  add = begin ? use_statement(self, STATEMENT_ADD_MESSAGE, error) : NULL;
+  if (!add || !set_full_sync(self, TRUE, error) || !exec(self->db, "BEGIN IMMEDIATE", error))
+    return 0;
+
+  sqlite3_bind_text(begin, 1, title, -1, SQLITE_STATIC);
+  sqlite3_bind_int64(begin, 2, now);
+  if (!run_change(self, begin, error))
+    goto fail;
+  id = sqlite3_last_insert_rowid(self->db);
+  sqlite3_bind_int64(add, 1, id);
+  sqlite3_bind_int(add, 2, HEARTH_ROLE_USER);
+  sqlite3_bind_int(add, 3, HEARTH_MESSAGE_COMPLETE);
+  sqlite3_bind_text(add, 4, text, -1, SQLITE_STATIC);
+  sqlite3_bind_int64(add, 6, now);
+  if (!run_change(self, add, error))
+    goto fail;
+  *message = sqlite3_last_insert_rowid(self->db);
+  if (exec(self->db, "COMMIT", error))
+    return id;
+
+fail:
+  /* Some failures have rolled back already; then this one says so and changes nothing. */
+  sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL);
+  return 0;
 }
 
 gboolean hearth_chat_store_rename(HearthChatStore *self, gint64 conversation, const char *title, GError **error) {

@@ -56,6 +56,8 @@ HearthChatStore *hearth_chat_store_open(const char *path, char **moved_to, GErro
 /* Not deleted, newest first. Free with g_ptr_array_unref. */
 GPtrArray *hearth_chat_store_list(HearthChatStore *self, GError **error);
 gint64 hearth_chat_store_new_conversation(HearthChatStore *self, const char *title, GError **error); /* 0: failed */
+/* A conversation together with the person's first message, whose id goes to *message: both are saved or neither. 0: failed. */
+gint64 hearth_chat_store_begin(HearthChatStore *self, const char *title, const char *text, gint64 *message, GError **error);
 gboolean hearth_chat_store_rename(HearthChatStore *self, gint64 conversation, const char *title, GError **error);
 
 /* Deleting hides a conversation; restoring undoes it; purging removes for good what was hidden before this session. */

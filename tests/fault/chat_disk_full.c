@@ -110,6 +110,12 @@ static void register_vfs(void) {
   CHECK_INT(sqlite3_vfs_register(&full_vfs, 1), SQLITE_OK);
 }
 
+static guint count_conversations(HearthChatStore *store) {
+  g_autoptr(GPtrArray) rows = hearth_chat_store_list(store, NULL);
+
+  return rows ? rows->len : G_MAXUINT;
+}
+
 static guint count_messages(HearthChatStore *store, gint64 conversation) {
   g_autoptr(GPtrArray) messages = hearth_chat_store_messages(store, conversation, NULL);
 
@@ -121,8 +127,9 @@ static gboolean test_full_at(const char *path, int n) {
   g_autofree char *long_text = g_strnfill(20000, 'a');
   g_autoptr(GError) error = NULL;
   g_autoptr(HearthChatStore) store = hearth_chat_store_open(path, NULL, &error);
-  gint64 conversation, question, answer, lost;
+  gint64 conversation, question, answer, lost, begun, message;
   gboolean updated;
+  guint n_before;
 
   CHECK(store != NULL);
   conversation = hearth_chat_store_new_conversation(store, "title", NULL);
@@ -130,6 +137,7 @@ static gboolean test_full_at(const char *path, int n) {
   answer = hearth_chat_store_add_message(store, conversation, HEARTH_ROLE_ASSISTANT, HEARTH_MESSAGE_STREAMING, "half", "m",
                                          NULL);
   CHECK(conversation > 0 && question > 0 && answer > 0);
+  n_before = count_conversations(store);
 
   writes_left = n;
   n_refused = 0;
@@ -144,7 +152,16 @@ static gboolean test_full_at(const char *path, int n) {
     CHECK(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE));
   g_clear_error(&error);
 
-  /* Reading goes on, and shows only what succeeded. */
+  begun = hearth_chat_store_begin(store, "begun", long_text, &message, &error);
+  CHECK((begun == 0) == (error != NULL));
+  if (error)
+    CHECK(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE));
+  g_clear_error(&error);
+
+  /* Reading goes on, and shows only what succeeded: a conversation with its first message or neither. */
+  CHECK_INT(count_conversations(store), n_before + (begun ? 1 : 0));
+  if (begun)
+    CHECK_INT(count_messages(store, begun), 1);
   CHECK_INT(count_messages(store, conversation), lost ? 3 : 2);
 
   /* Space again: the same calls succeed. */

@@ -22,9 +22,10 @@ struct _HearthConversation {
   GListStore *messages; /* NULL: not read yet */
 
   gboolean waits_for_model;
+  gboolean is_stopped;         /* the person has stopped the answer */
   HearthAnswer *answer;        /* being written, or NULL */
   HearthMessageItem *item;     /* its message, from the first text on */
-  HearthMessageItem *unsaved;  /* an ended answer that could not be saved */
+  GPtrArray *unsaved;          /* ended answers that could not be saved, oldest first */
   guint checkpoint_source;
   gsize saved_bytes;           /* of item, at the last checkpoint */
 
@@ -142,6 +143,22 @@ static gboolean save_answer(HearthConversation *self, HearthMessageItem *item, G
                                           hearth_message_item_get_words_per_second(item), error);
 }
 
+/* What asked to save again is settled once nothing is unsaved. */
+static void clear_save_notice(HearthConversation *self) {
+  if (self->unsaved->len == 0 && self->remedy == HEARTH_REMEDY_SAVE_AGAIN)
+    set_notice(self, NULL, HEARTH_REMEDY_NONE);
+}
+
+/* Saves what could not be saved, in its order. */
+static gboolean save_unsaved(HearthConversation *self, GError **error) {
+  while (self->unsaved->len > 0) {
+    if (!save_answer(self, g_ptr_array_index(self->unsaved, 0), error))
+      return FALSE;
+    g_ptr_array_remove_index(self->unsaved, 0);
+  }
+  return TRUE;
+}
+
 static gboolean checkpoint_cb(gpointer user_data) {
   HearthConversation *self = user_data;
   gsize bytes = hearth_document_get_bytes(hearth_message_item_get_document(self->item));
@@ -149,28 +166,42 @@ static gboolean checkpoint_cb(gpointer user_data) {
 
   if (bytes == self->saved_bytes)
     return G_SOURCE_CONTINUE;
-  if (save_answer(self, self->item, &error))
+  if (save_unsaved(self, &error) && save_answer(self, self->item, &error)) {
     self->saved_bytes = bytes;
-  else
+    clear_save_notice(self);
+  } else {
     set_error_notice(self, error);
+  }
   return G_SOURCE_CONTINUE;
 }
 
 /* The conversation as the engine gets it, up to the last message of the person's. Of several answers to one message only the
- * last counts: the others were cut off. */
+ * last counts: the others were cut off. Messages of the person's that no answer parts are one: many models know no other
+ * conversation than one in which the two take turns. */
 static void build_request(HearthConversation *self, GPtrArray *roles, GPtrArray *texts) {
   guint n = g_list_model_get_n_items(G_LIST_MODEL(self->messages));
+  gboolean after_question = FALSE;
 
   while (n > 0 && hearth_message_item_get_role(get_message(self, n - 1)) == HEARTH_ROLE_ASSISTANT)
     n--;
   for (guint i = 0; i < n; i++) {
     HearthMessageItem *item = get_message(self, i);
+    const char *text = hearth_document_get_text(hearth_message_item_get_document(item));
     gboolean is_answer = hearth_message_item_get_role(item) == HEARTH_ROLE_ASSISTANT;
 
     if (is_answer && hearth_message_item_get_role(get_message(self, i + 1)) == HEARTH_ROLE_ASSISTANT)
       continue;
+    if (!is_answer && after_question) {
+      char **last = (char **)&texts->pdata[texts->len - 1];
+      char *joined = g_strconcat(*last, "\n\n", text, NULL);
+
+      g_free(*last);
+      *last = joined;
+      continue;
+    }
     g_ptr_array_add(roles, (gpointer)(is_answer ? "assistant" : "user"));
-    g_ptr_array_add(texts, (gpointer)hearth_document_get_text(hearth_message_item_get_document(item)));
+    g_ptr_array_add(texts, g_strdup(text));
+    after_question = !is_answer;
   }
 }
 
@@ -211,10 +242,11 @@ static void finish_item(HearthConversation *self, HearthMessageState state, doub
 
   g_clear_handle_id(&self->checkpoint_source, g_source_remove);
   hearth_message_item_finish(item, state, words_per_second);
-  if (!save_answer(self, item, &error)) {
-    g_set_object(&self->unsaved, item);
+  g_ptr_array_add(self->unsaved, g_object_ref(item));
+  if (save_unsaved(self, &error))
+    clear_save_notice(self);
+  else
     set_error_notice(self, error);
-  }
   g_signal_emit(self, signals[SIGNAL_ANSWERED], 0, item);
 }
 
@@ -222,13 +254,14 @@ static void finished_cb(HearthConversation *self) {
   g_autoptr(HearthAnswer) answer = g_steal_pointer(&self->answer);
   HearthFinish finish = hearth_answer_get_finish(answer);
   gboolean has_text = self->item != NULL;
+  gboolean is_cut_off = finish == HEARTH_FINISH_CANCELLED && !self->is_stopped; /* another model took its place */
   HearthMessageState state = HEARTH_MESSAGE_COMPLETE;
 
   g_signal_handlers_disconnect_by_data(answer, self);
   set_activity(self, NULL);
-  if (finish == HEARTH_FINISH_CANCELLED)
+  if (finish == HEARTH_FINISH_CANCELLED && self->is_stopped)
     state = HEARTH_MESSAGE_STOPPED;
-  else if (finish == HEARTH_FINISH_ERROR)
+  else if (finish == HEARTH_FINISH_ERROR || is_cut_off)
     state = HEARTH_MESSAGE_INTERRUPTED;
 
   /* Before the answer's end is saved: a full disk is the more urgent thing to say. */
@@ -240,6 +273,8 @@ static void finished_cb(HearthConversation *self) {
     set_error_notice(self, full);
   } else if (!has_text && finish != HEARTH_FINISH_CANCELLED) {
     set_notice(self, _("The model had nothing to say."), HEARTH_REMEDY_TRY_AGAIN);
+  } else if (is_cut_off && has_text) {
+    set_notice(self, _("This answer was cut off."), HEARTH_REMEDY_TRY_AGAIN);
   } else if (!has_text) {
     offer_answer(self);
   }
@@ -250,10 +285,11 @@ static void finished_cb(HearthConversation *self) {
 
 static void start_answer(HearthConversation *self) {
   g_autoptr(GPtrArray) roles = g_ptr_array_new();
-  g_autoptr(GPtrArray) texts = g_ptr_array_new();
+  g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
   HearthGenerateOptions options = {.temperature = -1};
 
   self->waits_for_model = FALSE;
+  self->is_stopped = FALSE;
   build_request(self, roles, texts);
   set_activity(self, _("Thinking"));
   self->answer = hearth_engine_client_generate(self->client, (const char *const *)roles->pdata,
@@ -336,7 +372,7 @@ static void hearth_conversation_dispose(GObject *object) {
     hearth_answer_stop(self->answer);
   g_clear_object(&self->answer);
   g_clear_object(&self->item);
-  g_clear_object(&self->unsaved);
+  g_clear_pointer(&self->unsaved, g_ptr_array_unref);
   g_clear_object(&self->messages);
   g_clear_object(&self->store);
   g_clear_object(&self->loader);
@@ -373,6 +409,7 @@ static void hearth_conversation_class_init(HearthConversationClass *klass) {
 }
 
 static void hearth_conversation_init(HearthConversation *self) {
+  self->unsaved = g_ptr_array_new_with_free_func(g_object_unref);
 }
 
 /* --- Public API ------------------------------------------------------------------------------------------------------ */
@@ -470,30 +507,26 @@ gboolean hearth_conversation_rename(HearthConversation *self, const char *title,
 gboolean hearth_conversation_send(HearthConversation *self, const char *text, GError **error) {
   g_autoptr(HearthMessageItem) item = NULL;
   g_autofree char *title = NULL;
-  gint64 id, message;
+  gint64 id, message = 0;
 
   g_return_val_if_fail(HEARTH_IS_CONVERSATION(self), FALSE);
   g_return_val_if_fail(text != NULL, FALSE);
   g_return_val_if_fail(!hearth_conversation_get_busy(self), FALSE);
 
   hearth_conversation_get_messages(self);
-  id = self->id;
-  if (id == 0) {
+  if (self->id == 0) {
     title = title_from_text(text);
-    id = hearth_chat_store_new_conversation(self->store, title, error);
+    id = hearth_chat_store_begin(self->store, title, text, &message, error);
     if (id == 0)
       return FALSE;
-  }
-  message = hearth_chat_store_add_message(self->store, id, HEARTH_ROLE_USER, HEARTH_MESSAGE_COMPLETE, text, NULL, error);
-  if (message == 0) {
-    if (self->id == 0)
-      hearth_chat_store_delete(self->store, id, NULL);
-    return FALSE;
-  }
-  if (self->id == 0) {
     self->id = id;
     g_set_str(&self->title, title);
     g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_TITLE]);
+  } else {
+    message =
+        hearth_chat_store_add_message(self->store, self->id, HEARTH_ROLE_USER, HEARTH_MESSAGE_COMPLETE, text, NULL, error);
+    if (message == 0)
+      return FALSE;
   }
   self->updated_us = g_get_real_time();
 
@@ -510,6 +543,7 @@ void hearth_conversation_stop(HearthConversation *self) {
   g_return_if_fail(HEARTH_IS_CONVERSATION(self));
 
   if (self->answer) {
+    self->is_stopped = TRUE;
     hearth_answer_stop(self->answer);
   } else if (self->waits_for_model) {
     self->waits_for_model = FALSE;
@@ -532,13 +566,8 @@ void hearth_conversation_save(HearthConversation *self) {
 
   g_return_if_fail(HEARTH_IS_CONVERSATION(self));
 
-  if (self->item && !save_answer(self, self->item, &error)) {
+  if (save_unsaved(self, &error) && (!self->item || save_answer(self, self->item, &error)))
+    clear_save_notice(self);
+  else
     set_error_notice(self, error);
-  } else if (self->unsaved && !save_answer(self, self->unsaved, &error)) {
-    set_error_notice(self, error);
-  } else {
-    g_clear_object(&self->unsaved);
-    if (self->remedy == HEARTH_REMEDY_SAVE_AGAIN)
-      set_notice(self, NULL, HEARTH_REMEDY_NONE);
-  }
 }

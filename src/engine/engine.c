@@ -480,6 +480,7 @@ bool em_engine_step(em_engine *engine) {
   if (step.n_rows == 0)
     return true;
   em_error error = {0};
+  uint64_t start_ns = em_now_ns();
   if (em_backend_run(engine->program, &step, &error) != EM_OK) {
     if (error.code == EM_ERR_DEVICE && engine->params.backend.kind == EM_DEVICE_VULKAN) {
       em_log(EM_LOG_INFO, "%s", error.text);
@@ -489,6 +490,7 @@ bool em_engine_step(em_engine *engine) {
     }
     return true;
   }
+  em_scheduler_pace(&engine->scheduler, step.n_rows, em_now_ns() - start_ns);
   engine->counters = em_program_counters(engine->program);
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     if (engine->slots[i].n_rows > 0)

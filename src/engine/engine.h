@@ -28,8 +28,8 @@ typedef struct em_engine_params {
                               memory is short */
   uint32_t batch_rows;     /* rows of a step; 0: 256 */
   em_type kv_type;         /* EM_TYPE_F16 (the value 0, EM_TYPE_F32, means float32: set it) */
-  uint64_t memory_limit_bytes; /* what the engine may allocate; 0: what this computer has available now, less a reserve
-                                  for everything else */
+  uint64_t memory_limit_bytes; /* what the engine may allocate of the computer's memory; 0: what this computer has
+                                  available now, less a reserve for everything else */
   em_notice_fn notice;         /* or NULL */
   void *notice_user;
 } em_engine_params;
@@ -42,7 +42,8 @@ typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_b
  * cut. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
-  uint64_t available_bytes; /* what the engine may use of this computer now (or the limit given) */
+  uint64_t available_bytes; /* what the engine may use of this computer, or of a device with memory of its own, now (or
+                               the limit given) */
   uint32_t context_tokens;  /* a slot's, as planned */
 } em_memory_plan;
 

@@ -140,7 +140,14 @@ static void write_size(char *out, size_t out_bytes, uint64_t bytes) {
     snprintf(out, out_bytes, "%.1f MB", (double)bytes / 1e6);
 }
 
-static em_status find_available(const em_engine_params *params, em_memory_plan *memory, em_error *error) {
+/* What the desktop shows lies in a graphics card's memory too; a sixteenth is left to it. */
+static em_status find_available(const em_backend *backend, const em_engine_params *params, em_memory_plan *memory,
+                                em_error *error) {
+  uint64_t own = em_backend_own_memory(backend);
+  if (own > 0) {
+    memory->available_bytes = own - own / 16;
+    return EM_OK;
+  }
   if (params->memory_limit_bytes > 0) {
     memory->available_bytes = params->memory_limit_bytes;
     return EM_OK;
@@ -169,7 +176,7 @@ em_status em_plan_make(const em_model *model, em_backend *backend, const em_engi
     out->batch_rows = out->n_slots;
   out->kv_bytes_per_token = em_model_kv_token_bytes(model, params->kv_type);
 
-  EM_TRY(find_available(params, &out->memory, error));
+  EM_TRY(find_available(backend, params, &out->memory, error));
   EM_TRY(em_model_weights_bytes(model, backend, &out->memory.weights_bytes, &out->weights_bytes_per_token, error));
   EM_TRY(em_model_describe(model, backend, &p.weights, error));
   EM_TRY(em_model_build(model, p.weights, out->batch_rows, out->n_slots, &p.parts, error));

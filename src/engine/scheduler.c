@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define LEAST_PREFILL_ROWS 16u /* beside decoding: fewer would read all weights for too little */
+#define FIRST_PREFILL_ROWS 64u /* before anything is known of this model's speed here */
 
 void em_request_free(em_request *request) {
   if (!request)
@@ -19,6 +20,7 @@ void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, const em_plan *p
       .slots = slots,
       .n_slots = plan->n_slots,
       .batch_rows = plan->batch_rows,
+      .paced_rows = FIRST_PREFILL_ROWS,
       .n_pages = plan->n_pages,
       .context_tokens = plan->memory.context_tokens,
   };
@@ -155,6 +157,17 @@ static bool is_prefilling(const em_slot *slot) {
   return slot->request && slot->n_tokens - slot->n_computed > 1;
 }
 
+void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns) {
+  if (n_rows < LEAST_PREFILL_ROWS || ns == 0)
+    return;
+  uint64_t fit = EM_STEP_NS * n_rows / ns;
+  /* At most twice as many as have been seen to be quick. */
+  uint64_t most = 2ull * n_rows > scheduler->paced_rows ? 2ull * n_rows : scheduler->paced_rows;
+  fit = fit < most ? fit : most;
+  fit = fit < scheduler->batch_rows ? fit : scheduler->batch_rows;
+  scheduler->paced_rows = fit > LEAST_PREFILL_ROWS ? (uint32_t)fit : LEAST_PREFILL_ROWS;
+}
+
 uint32_t em_scheduler_share(em_scheduler *scheduler) {
   uint32_t n_decoding = 0, n_prefilling = 0;
   for (uint32_t i = 0; i < scheduler->n_slots; i++) {
@@ -165,6 +178,7 @@ uint32_t em_scheduler_share(em_scheduler *scheduler) {
     n_prefilling += prefilling;
   }
   uint32_t left = scheduler->batch_rows - n_decoding;
+  left = left < scheduler->paced_rows ? left : scheduler->paced_rows;
   if (n_decoding > 0) {
     uint32_t share = scheduler->batch_rows / 4 > LEAST_PREFILL_ROWS ? scheduler->batch_rows / 4 : LEAST_PREFILL_ROWS;
     left = left < share ? left : share;

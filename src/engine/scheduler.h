@@ -38,6 +38,7 @@ typedef struct em_scheduler {
   em_slot *slots;
   uint32_t n_slots, batch_rows, n_pages, context_tokens;
   uint32_t reserved_pages; /* of all slots */
+  uint32_t paced_rows;     /* rows of a step that prefills, so that it stays short */
   uint32_t turn;           /* the slot whose prefill comes first in the next step */
   uint32_t n_alive;        /* slots in use; guarded by lock */
   pthread_mutex_t lock;
@@ -76,6 +77,12 @@ bool em_scheduler_is_cancelled(em_scheduler *scheduler, const em_slot *slot);
 
 /* Makes the slot free and returns its request. */
 em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot);
+
+/* Learns from a step of n_rows rows that took ns how many rows a step that prefills may have: about EM_STEP_NS of work,
+ * so that a request that is stopped ends soon, and that a desktop drawn by the same device stays smooth. Which rows
+ * share a step does not change what they compute. */
+#define EM_STEP_NS 150000000ull
+void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns);
 
 /* Decides n_rows of every slot: one row for each that decodes, the rest shared among those that prefill. While others
  * decode, prefill gets a quarter of the step, so that their words keep coming. Returns the rows in total. */

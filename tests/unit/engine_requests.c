@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Requests through the whole engine on a tiny model: what a request says depends on itself alone. */
 #include "engine-fixture.h"
+#include "engine/scheduler.h"
 
 #include <math.h>
 
@@ -440,7 +441,30 @@ static void check_few_pages(void) {
   }
 }
 
+/* Steps that prefill grow while they are quick and shrink where they are slow. */
+static void check_pace(void) {
+  em_request request = {0};
+  em_slot slot = {.request = &request, .n_tokens = 1000};
+  em_plan plan = {.n_slots = 1, .batch_rows = 256, .n_pages = 8, .memory = {.context_tokens = 2048}};
+  em_scheduler scheduler;
+  em_scheduler_init(&scheduler, &slot, &plan);
+  CHECK_INT(em_scheduler_share(&scheduler), 64);
+  em_scheduler_pace(&scheduler, 64, 20000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 128);
+  em_scheduler_pace(&scheduler, 128, 40000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 256);
+  em_scheduler_pace(&scheduler, 256, 600000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 64);
+  em_scheduler_pace(&scheduler, 64, 9000000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 16);
+  em_scheduler_pace(&scheduler, 1, 1); /* a decoding step says nothing of prefill */
+  CHECK_INT(em_scheduler_share(&scheduler), 16);
+  slot.request = NULL;
+  em_scheduler_clear(&scheduler);
+}
+
 int main(void) {
+  check_pace();
   check_independence(&model);
   check_independence(&model_q8);
   check_prefix_reuse();

@@ -22,9 +22,9 @@ struct _HearthModelLoader {
   double fraction;
   gint64 started_us;
   guint deaths;
-  gboolean by_name;          /* the load was asked for by name */
-  gboolean waits_for_engine; /* the engine died: load again when it is back */
-  gboolean was_cancelled;    /* by the person */
+  gboolean by_name;       /* the load was asked for by name */
+  gboolean met_engine;    /* the engine has been up since the load began */
+  gboolean was_cancelled; /* by the person */
 };
 
 enum { PROP_0, PROP_ENTRY, PROP_STATE, PROP_FRACTION, N_PROPS };
@@ -60,7 +60,6 @@ static void set_entry(HearthModelLoader *self, HearthModelEntry *entry) {
 static void drop_load(HearthModelLoader *self) {
   g_cancellable_cancel(self->cancellable);
   g_clear_object(&self->cancellable);
-  self->waits_for_engine = FALSE;
 }
 
 static void fail(HearthModelLoader *self, const GError *error) {
@@ -68,7 +67,6 @@ static void fail(HearthModelLoader *self, const GError *error) {
 
   g_clear_error(&self->error);
   self->error = g_error_copy(error);
-  self->waits_for_engine = FALSE;
   set_state(self, HEARTH_LOADER_FAILED);
   if (self->by_name)
     g_signal_emit(self, signals[SIGNAL_FAILED], 0, copy);
@@ -99,7 +97,7 @@ static void progress_cb(guint64 done, guint64 total, gpointer user_data) {
 static void loaded_cb(GObject *source, GAsyncResult *result, gpointer user_data) {
   Load *load = user_data;
   HearthModelLoader *self = load->self;
-  gboolean restarts = FALSE; /* the engine is back before the end of its last load was told */
+  gboolean starts_again = FALSE;
   g_autoptr(GError) error = NULL;
   g_autoptr(HearthModelFacts) facts = hearth_engine_client_load_finish(HEARTH_ENGINE_CLIENT(source), result, &error);
 
@@ -110,15 +108,15 @@ static void loaded_cb(GObject *source, GAsyncResult *result, gpointer user_data)
       self->facts = g_steal_pointer(&facts);
       self->deaths = 0;
       set_state(self, HEARTH_LOADER_READY);
-    } else if (g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_DIED) && ++self->deaths < MAX_DEATHS) {
-      set_fraction(self, -1);
-      self->waits_for_engine = TRUE;
-      restarts = hearth_engine_client_get_running(self->client);
+    } else if (g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_DIED) &&
+               (!self->met_engine || ++self->deaths < MAX_DEATHS)) {
+      /* The client keeps the load until the engine is up, and says when it is not going to be. */
+      starts_again = TRUE;
     } else {
       fail(self, error);
     }
   }
-  if (restarts)
+  if (starts_again)
     start(self);
   load_free(load);
 }
@@ -133,6 +131,7 @@ static void start(HearthModelLoader *self) {
   g_clear_pointer(&self->facts, hearth_model_facts_free);
   g_clear_error(&self->error);
   self->was_cancelled = FALSE;
+  self->met_engine = hearth_engine_client_get_running(self->client);
   self->started_us = g_get_monotonic_time();
   set_fraction(self, -1);
   set_state(self, HEARTH_LOADER_LOADING);
@@ -144,16 +143,13 @@ static void died_cb(HearthModelLoader *self) {
   /* A load that was running has failed by itself. */
   if (self->state != HEARTH_LOADER_READY)
     return;
-  g_clear_pointer(&self->facts, hearth_model_facts_free);
-  self->waits_for_engine = TRUE;
   self->by_name = FALSE;
-  set_fraction(self, -1);
-  set_state(self, HEARTH_LOADER_LOADING);
+  start(self);
 }
 
-static void restarted_cb(HearthModelLoader *self) {
-  if (self->waits_for_engine && self->entry)
-    start(self);
+static void running_cb(HearthModelLoader *self) {
+  if (hearth_engine_client_get_running(self->client))
+    self->met_engine = TRUE;
 }
 
 /* --- GObject overrides ----------------------------------------------------------------------------------------------- */
@@ -213,7 +209,7 @@ HearthModelLoader *hearth_model_loader_new(HearthEngineClient *client) {
   HearthModelLoader *self = g_object_new(HEARTH_TYPE_MODEL_LOADER, NULL);
   self->client = g_object_ref(client);
   g_signal_connect_object(client, "died", G_CALLBACK(died_cb), self, G_CONNECT_SWAPPED);
-  g_signal_connect_object(client, "restarted", G_CALLBACK(restarted_cb), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(client, "notify::running", G_CALLBACK(running_cb), self, G_CONNECT_SWAPPED);
   return self;
 }
 

@@ -5,12 +5,15 @@
 #include "backend/impl.h"
 #include "base/threads.h"
 
+typedef struct em_cpu_slab em_cpu_slab;
+
 typedef struct em_cpu {
   em_backend common;
   em_pool *pool;
   unsigned n_threads;
   em_cpu_isa isa;
   em_cpu_kernels kernels;
+  em_cpu_slab *slab; /* where the next weights go; NULL: none yet */
 } em_cpu;
 
 typedef struct em_cpu_weights {
@@ -19,6 +22,7 @@ typedef struct em_cpu_weights {
   uint64_t panel_bytes;
   uint64_t n_panels;
   uint8_t *data;         /* panels, or float32 [n_in] of a vector; 64-byte aligned */
+  em_cpu_slab *slab;     /* that holds data */
 } em_cpu_weights;
 
 typedef struct em_cpu_kv_layer {
@@ -36,6 +40,11 @@ typedef struct em_cpu_kv {
 /* Memory aligned to 64 bytes (huge pages where the system gives them and it is worth it), contents undefined; free(). NULL
  * when memory is out or the size does not fit the address space. */
 void *em_cpu_alloc(uint64_t bytes);
+
+/* The same for weights: they stand side by side on shared huge pages, because most matrices are smaller than such a page and a
+ * step reads them all. *out is the slab to give back; it goes when nothing in it is used any more. */
+void *em_cpu_slab_take(em_cpu *cpu, uint64_t bytes, em_cpu_slab **out);
+void em_cpu_slab_release(em_cpu *cpu, em_cpu_slab *slab); /* NULL is legal */
 
 em_status em_cpu_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error);
 em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,

@@ -2,25 +2,11 @@
 /* Weights in memory: reading a tensor piece by piece and packing it on all threads. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "backend/cpu/cpu.h"
 #include "base/checked.h"
 
 #define PIECE_BYTES (8u << 20)
-#define HUGE_PAGE_BYTES (2u << 20)
-
-void *em_cpu_alloc(uint64_t bytes) {
-  size_t alignment = bytes >= 4 * HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 64, size;
-  uint64_t rounded;
-  if (!em_align_up_u64(bytes ? bytes : 1, alignment, &rounded) || !em_to_size(rounded, &size))
-    return NULL;
-  void *memory = aligned_alloc(alignment, size);
-  /* Only advice: a system without huge pages works as well, with more TLB misses. */
-  if (memory && alignment == HUGE_PAGE_BYTES)
-    (void)madvise(memory, size, MADV_HUGEPAGE);
-  return memory;
-}
 
 /* Bytes as stored; false when the type cannot be held for this use. */
 static bool stored_bytes(const em_weights_desc *desc, em_layout *layout, uint64_t *out) {
@@ -140,7 +126,7 @@ em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, e
     *out = &weights->common;
     return EM_OK;
   }
-  weights->data = em_cpu_alloc(bytes);
+  weights->data = em_cpu_slab_take(cpu, bytes, &weights->slab);
   if (!weights->data)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for %llu MiB of %s", (unsigned long long)(bytes >> 20),
                    desc->name ? desc->name : "weights"));
@@ -155,13 +141,13 @@ em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, e
   return EM_OK;
 fail:
   if (weights)
-    free(weights->data);
+    em_cpu_slab_release(cpu, weights->slab);
   free(weights);
   return status;
 }
 
 void em_cpu_weights_free(em_weights *base) {
   em_cpu_weights *weights = (em_cpu_weights *)base;
-  free(weights->data);
+  em_cpu_slab_release((em_cpu *)base->backend, weights->slab);
   free(weights);
 }

@@ -37,7 +37,8 @@ INLINE __m256 load_i8(const uint8_t *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
-/* Asks for the cache lines that the next group but some will read. */
+/* Asks for the cache lines that lie AHEAD of p: all of a block's bytes are asked for in equal shares, its scales included,
+ * because the first group already waits for them. */
 INLINE void look_ahead(const uint8_t *p, const size_t bytes) {
   UNROLL
   for (size_t i = 0; i < bytes; i += 64)
@@ -185,7 +186,7 @@ INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t s
   __m256 acc[2][MAX_COLS];
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-    look_ahead(w, eight ? 512 : 256);
+    look_ahead(w, eight ? EM_Q8_BLOCK_BYTES : EM_Q4_0_BLOCK_BYTES);
     UNROLL
     for (int half = 0; half < 2; half++)
       group_one(w, half, load_f16(w + (eight ? 512 : 256) + 16 * half), x, stride, b, C, acc,
@@ -197,12 +198,12 @@ INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t s
 
 INLINE void dot_q45_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
                       const bool five) {
-  const size_t group_bytes = five ? 320 : 256;
+  const size_t group_bytes = five ? 320 : 256, share = (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES) / 8;
   __m256 acc[2][MAX_COLS];
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
     const uint8_t *tail = w + 8 * group_bytes, *group = w + b % 8 * group_bytes;
-    look_ahead(group, group_bytes);
+    look_ahead(w + b % 8 * share, share);
     UNROLL
     for (int half = 0; half < 2; half++) {
       const uint8_t *at = tail + b % 8 * 16 + 8 * half;
@@ -221,7 +222,7 @@ INLINE void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t str
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
     const uint8_t *tail = w + 8 * 384, *group = w + b % 8 * 384;
-    look_ahead(group, 384);
+    look_ahead(w + b % 8 * (EM_Q6_K_BLOCK_BYTES / 8), EM_Q6_K_BLOCK_BYTES / 8);
     UNROLL
     for (int half = 0; half < 2; half++) {
       __m256 d = load_f16(tail + 256 + 16 * half);

@@ -37,7 +37,8 @@ INLINE __m512 load_i8(const uint8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
-/* Asks for the cache lines that the next group but some will read. */
+/* Asks for the cache lines that lie AHEAD of p: all of a block's bytes are asked for in equal shares, its scales included,
+ * because the first group already waits for them. */
 INLINE void look_ahead(const uint8_t *p, const size_t bytes) {
   UNROLL
   for (size_t i = 0; i < bytes; i += 64)
@@ -140,7 +141,7 @@ INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t s
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
     __m512i quads[8], dots[MAX_COLS];
-    look_ahead(w, eight ? 512 : 256);
+    look_ahead(w, eight ? EM_Q8_BLOCK_BYTES : EM_Q4_0_BLOCK_BYTES);
     if (eight)
       quads_q8(w, quads);
     else
@@ -160,7 +161,7 @@ INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t s
 
 INLINE void dot_q45_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
                       const bool five) {
-  const size_t group_bytes = five ? 320 : 256;
+  const size_t group_bytes = five ? 320 : 256, share = (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES) / 8;
   __m512 acc[MAX_COLS];
   clear(acc, C);
   for (size_t b = 0; b < n_in / EM_GROUP; b += 8) {
@@ -168,7 +169,7 @@ INLINE void dot_q45_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t st
     __m512 d = load_f16(tail + 256), dmin = load_f16(tail + 288);
     for (size_t g = 0; g < 8; g++) {
       __m512i quads[8], dots[MAX_COLS];
-      look_ahead(w + g * group_bytes, group_bytes);
+      look_ahead(w + g * share, share);
       if (five)
         quads_q5(w + g * group_bytes, quads);
       else
@@ -197,7 +198,7 @@ INLINE void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t str
     __m512 d = load_f16(tail + 256);
     for (size_t g = 0; g < 8; g++) {
       __m512i quads[8], dots[MAX_COLS];
-      look_ahead(w + g * 384, 384);
+      look_ahead(w + g * (EM_Q6_K_BLOCK_BYTES / 8), EM_Q6_K_BLOCK_BYTES / 8);
       quads_q6(w + g * 384, quads);
       UNROLL
       for (int h = 0; h < 2; h++) {

@@ -13,8 +13,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* How far ahead of its reading a panel is asked for; past the processor's own streams, which stop at pages. */
-#define AHEAD 2048
+/* How many bytes ahead of its reading a panel is asked for: what a core reads during a few hundred nanoseconds. */
+#define AHEAD 6144
 
 /* Parts of a table. */
 void em_kernels_avx2_matmul(em_cpu_kernels *kernels);

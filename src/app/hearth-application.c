@@ -22,8 +22,7 @@ struct _HearthApplication {
   HearthHistory *history;
   HearthWindow *window;
 
-  char *trouble;                 /* what went wrong at the start, to be told once there is a window */
-  HearthModelEntry *just_added;  /* a model that has not been loaded yet: it leaves again when it cannot be */
+  char *trouble; /* what went wrong at the start, to be told once there is a window */
 };
 
 G_DEFINE_FINAL_TYPE(HearthApplication, hearth_application, ADW_TYPE_APPLICATION)
@@ -35,10 +34,10 @@ typedef struct {
   GPtrArray *files;
   guint next;
   HearthModelEntry *first; /* the first that is a model */
-  gboolean first_is_new;
   GString *refusals;       /* paragraphs, one for each file */
   guint n_refused;
   char *refused_name;
+  char *unsaved; /* what to tell when a model was added, but the list of models could not be saved */
 } Addition;
 
 static void add_next(Addition *addition);
@@ -50,6 +49,7 @@ static void addition_free(Addition *addition) {
   g_clear_object(&addition->first);
   g_string_free(addition->refusals, TRUE);
   g_free(addition->refused_name);
+  g_free(addition->unsaved);
   g_free(addition);
 }
 
@@ -65,12 +65,15 @@ static void added_cb(GObject *source, GAsyncResult *result, gpointer user_data) 
   g_autoptr(GError) error = NULL;
   g_autoptr(HearthModelEntry) entry = hearth_library_add_finish(HEARTH_LIBRARY(source), result, &error);
 
-  if (!entry) {
-    g_autofree char *name = dup_shown_name(file);
+  if (g_error_matches(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_SAVE)) {
     HearthModelEntry *unsaved = hearth_library_find(HEARTH_LIBRARY(source), file);
 
-    if (g_error_matches(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_SAVE) && unsaved)
+    g_set_str(&addition->unsaved, error->message);
+    if (unsaved)
       entry = g_object_ref(unsaved);
+  } else if (!entry) {
+    g_autofree char *name = dup_shown_name(file);
+
     addition->n_refused++;
     if (addition->files->len > 1)
       g_string_append_printf(addition->refusals, _("%s“%s”: %s"), addition->refusals->len > 0 ? "\n\n" : "", name,
@@ -90,9 +93,6 @@ static void finish_addition(Addition *addition) {
   HearthApplication *self = addition->self;
 
   if (self->window && addition->first) {
-    g_clear_object(&self->just_added);
-    if (addition->first_is_new)
-      self->just_added = g_object_ref(addition->first);
     hearth_window_begin_conversation(self->window);
     hearth_model_loader_load(self->loader, addition->first);
   }
@@ -106,20 +106,18 @@ static void finish_addition(Addition *addition) {
                                 addition->n_refused);
     hearth_window_tell(self->window, heading, addition->refusals->str);
   }
+  if (self->window && addition->unsaved)
+    hearth_window_tell(self->window, _("The List of Models Was Not Saved"), addition->unsaved);
   addition_free(addition);
 }
 
 static void add_next(Addition *addition) {
-  GFile *file;
-
   if (addition->next >= addition->files->len) {
     finish_addition(addition);
     return;
   }
-  file = g_ptr_array_index(addition->files, addition->next);
-  if (!addition->first)
-    addition->first_is_new = hearth_library_find(addition->self->library, file) == NULL;
-  hearth_library_add_async(addition->self->library, file, NULL, added_cb, addition);
+  hearth_library_add_async(addition->self->library, g_ptr_array_index(addition->files, addition->next), NULL, added_cb,
+                           addition);
 }
 
 void hearth_application_add_files(HearthApplication *self, GFile **files, guint n_files) {
@@ -152,6 +150,7 @@ static void choose_some_model(HearthApplication *self) {
 
 static void load_failed_cb(HearthApplication *self, const GError *error) {
   HearthModelEntry *entry = hearth_model_loader_get_entry(self->loader);
+  HearthModelEntry *listed = hearth_library_find(self->library, hearth_model_entry_get_file(entry));
   g_autofree char *sentence = hearth_sentence_for_error(error, NULL);
   g_autofree char *heading = NULL;
 
@@ -161,11 +160,11 @@ static void load_failed_cb(HearthApplication *self, const GError *error) {
     hearth_window_tell(self->window, heading, sentence);
 
   /* A file that can never run does not stay among the models. */
-  if (entry == self->just_added &&
+  if (listed && hearth_model_entry_get_untried(listed) &&
       (g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_UNSUPPORTED) ||
        g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_FORMAT) ||
        g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_LIMIT))) {
-    g_autoptr(HearthModelEntry) unusable = g_steal_pointer(&self->just_added);
+    g_autoptr(HearthModelEntry) unusable = g_object_ref(entry);
 
     hearth_model_loader_forget(self->loader, unusable);
     hearth_library_remove(self->library, unusable);
@@ -175,12 +174,15 @@ static void load_failed_cb(HearthApplication *self, const GError *error) {
 
 static void loader_state_cb(HearthApplication *self) {
   HearthModelEntry *entry = hearth_model_loader_get_entry(self->loader);
+  HearthModelEntry *listed; /* another object where the file was added once more meanwhile */
 
   if (hearth_model_loader_get_state(self->loader) != HEARTH_LOADER_READY || !entry)
     return;
   g_autofree char *uri = g_file_get_uri(hearth_model_entry_get_file(entry));
   g_settings_set_string(self->settings, "last-model", uri);
-  g_clear_object(&self->just_added);
+  listed = hearth_library_find(self->library, hearth_model_entry_get_file(entry));
+  if (listed)
+    hearth_model_entry_set_untried(listed, FALSE);
 }
 
 /* --- Actions --------------------------------------------------------------------------------------------------------- */
@@ -367,7 +369,6 @@ static void hearth_application_dispose(GObject *object) {
   g_clear_object(&self->history);
   g_clear_object(&self->store);
   g_clear_object(&self->loader);
-  g_clear_object(&self->just_added);
   g_clear_object(&self->library);
   g_clear_object(&self->client);
   g_clear_object(&self->settings);

@@ -168,13 +168,3 @@ void hearth_history_save(HearthHistory *self) {
   for (guint i = 0; i < self->conversations->len; i++)
     hearth_conversation_save(g_ptr_array_index(self->conversations, i));
 }
-
-gboolean hearth_history_get_busy(HearthHistory *self) {
-  g_return_val_if_fail(HEARTH_IS_HISTORY(self), FALSE);
-
-  for (guint i = 0; i < self->conversations->len; i++) {
-    if (hearth_conversation_get_busy(g_ptr_array_index(self->conversations, i)))
-      return TRUE;
-  }
-  return FALSE;
-}

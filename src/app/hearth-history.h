@@ -23,7 +23,5 @@ gboolean hearth_history_restore(HearthHistory *self, HearthConversation *convers
 
 /* Saves what is in memory only; for the end of the app. */
 void hearth_history_save(HearthHistory *self);
-/* Whether an answer is being written anywhere. */
-gboolean hearth_history_get_busy(HearthHistory *self);
 
 G_END_DECLS

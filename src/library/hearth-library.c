@@ -230,10 +230,12 @@ HearthModelEntry *hearth_library_add_finish(HearthLibrary *self, GAsyncResult *r
   Check *check = g_task_get_task_data(G_TASK(result));
   entry = hearth_model_entry_new(check->file, &check->info);
   if (find_index(self, check->file, &index)) {
+    hearth_model_entry_set_untried(entry, hearth_model_entry_get_untried(self->entries->pdata[index]));
     g_object_unref(self->entries->pdata[index]);
     self->entries->pdata[index] = g_object_ref(entry);
     g_list_model_items_changed(G_LIST_MODEL(self), index, 1, 1);
   } else {
+    hearth_model_entry_set_untried(entry, TRUE);
     g_ptr_array_add(self->entries, g_object_ref(entry));
     g_list_model_items_changed(G_LIST_MODEL(self), self->entries->len - 1, 0, 1);
   }

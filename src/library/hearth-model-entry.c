@@ -10,7 +10,7 @@ struct _HearthModelEntry {
 
   GFile *file;
   HearthModelInfo info;
-  gboolean missing;
+  gboolean missing, untried;
 };
 
 enum { PROP_0, PROP_MISSING, PROP_NAME, PROP_SUBTITLE, N_PROPS };
@@ -18,18 +18,6 @@ enum { PROP_0, PROP_MISSING, PROP_NAME, PROP_SUBTITLE, N_PROPS };
 static GParamSpec *properties[N_PROPS];
 
 G_DEFINE_FINAL_TYPE(HearthModelEntry, hearth_model_entry, G_TYPE_OBJECT)
-
-/* Names of families as their makers write them; others are shown as the file spells them. */
-static const struct {
-  const char *architecture, *family;
-} families[] = {
-    {"llama", "Llama"},       {"qwen2", "Qwen 2"},         {"qwen2moe", "Qwen 2"},   {"qwen3", "Qwen 3"},
-    {"qwen3moe", "Qwen 3"},   {"qwen3next", "Qwen 3"},     {"qwen35", "Qwen 3.5"},   {"qwen35moe", "Qwen 3.5"},
-    {"gemma", "Gemma"},       {"gemma2", "Gemma 2"},       {"gemma3", "Gemma 3"},    {"gemma3n", "Gemma 3n"},
-    {"gemma4", "Gemma 4"},    {"phi3", "Phi 3"},           {"gpt-oss", "gpt-oss"},   {"deepseek2", "DeepSeek"},
-    {"mistral3", "Mistral 3"}, {"granite", "Granite"},     {"glm4", "GLM 4"},        {"glm4moe", "GLM 4"},
-    {"smollm3", "SmolLM 3"},  {"falcon-h1", "Falcon H1"},  {"lfm2", "LFM 2"},        {"olmo2", "OLMo 2"},
-};
 
 void hearth_model_info_clear(HearthModelInfo *info) {
   g_clear_pointer(&info->name, g_free);
@@ -111,16 +99,6 @@ const char *hearth_model_entry_get_name(HearthModelEntry *self) {
   return self->info.name;
 }
 
-const char *hearth_model_entry_get_family(HearthModelEntry *self) {
-  g_return_val_if_fail(HEARTH_IS_MODEL_ENTRY(self), NULL);
-
-  for (guint i = 0; i < G_N_ELEMENTS(families); i++) {
-    if (g_strcmp0(families[i].architecture, self->info.architecture) == 0)
-      return families[i].family;
-  }
-  return self->info.architecture ? self->info.architecture : "";
-}
-
 const char *hearth_model_entry_get_quality(HearthModelEntry *self) {
   double bits;
 
@@ -171,4 +149,16 @@ void hearth_model_entry_set_missing(HearthModelEntry *self, gboolean missing) {
   self->missing = missing;
   g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_MISSING]);
   g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_SUBTITLE]);
+}
+
+gboolean hearth_model_entry_get_untried(HearthModelEntry *self) {
+  g_return_val_if_fail(HEARTH_IS_MODEL_ENTRY(self), FALSE);
+
+  return self->untried;
+}
+
+void hearth_model_entry_set_untried(HearthModelEntry *self, gboolean untried) {
+  g_return_if_fail(HEARTH_IS_MODEL_ENTRY(self));
+
+  self->untried = !!untried;
 }

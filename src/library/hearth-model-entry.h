@@ -28,10 +28,12 @@ HearthModelEntry *hearth_model_entry_new(GFile *file, const HearthModelInfo *inf
 GFile *hearth_model_entry_get_file(HearthModelEntry *self); /* the first part of a split model */
 const HearthModelInfo *hearth_model_entry_get_info(HearthModelEntry *self);
 const char *hearth_model_entry_get_name(HearthModelEntry *self);
-const char *hearth_model_entry_get_family(HearthModelEntry *self);  /* for people: "Qwen 3" */
 const char *hearth_model_entry_get_quality(HearthModelEntry *self); /* for people: "Good quality" */
 char *hearth_model_entry_dup_subtitle(HearthModelEntry *self);      /* "Good quality, 4.9 GB", or that it is missing */
 gboolean hearth_model_entry_get_missing(HearthModelEntry *self);
 void hearth_model_entry_set_missing(HearthModelEntry *self, gboolean missing);
+/* Added in this session and not loaded yet: whether Hearth can run it is not known. */
+gboolean hearth_model_entry_get_untried(HearthModelEntry *self);
+void hearth_model_entry_set_untried(HearthModelEntry *self, gboolean untried);
 
 G_END_DECLS

@@ -47,6 +47,10 @@ const char *em_backend_name(const em_backend *backend) {
   return backend->name;
 }
 
+uint64_t em_backend_own_memory(const em_backend *backend) {
+  return backend->own_memory_bytes;
+}
+
 /* --- Weights ------------------------------------------------------------------------------------------------------- */
 
 static em_status check_weights(const em_weights_desc *desc, em_error *error) {

@@ -53,6 +53,9 @@ void em_backend_close(em_backend *backend); /* NULL is legal; everything made fr
 em_device_kind em_backend_kind(const em_backend *backend);
 const char *em_backend_name(const em_backend *backend); /* "null", "cpu (avx512, 2 threads)" */
 
+/* Bytes of memory that belong to the device alone; 0: it uses the computer's. */
+uint64_t em_backend_own_memory(const em_backend *backend);
+
 typedef enum em_vulkan_kind {
   EM_VULKAN_DISCRETE,
   EM_VULKAN_INTEGRATED,

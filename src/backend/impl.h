@@ -34,6 +34,7 @@ struct em_backend {
   const em_backend_fns *fns;
   em_device_kind kind;
   char name[64];
+  uint64_t own_memory_bytes; /* as em_backend_own_memory says */
 };
 
 struct em_weights {

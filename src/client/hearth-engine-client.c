@@ -12,6 +12,7 @@ struct _HearthEngineClient {
   HearthEngineProcess *process;
   HearthDbusEngine *engine; /* NULL while the engine is not up; owned by the process */
 
+  char *device;         /* of later loads, or NULL */
   GQueue loads;         /* of GTask, oldest first, until they end */
   GHashTable *answers;  /* set of HearthAnswer, until they end */
   GHashTable *requests; /* id -> HearthAnswer of the set above */
@@ -35,7 +36,7 @@ typedef struct {
 
 enum { PROP_RUNNING = 1, PROP_LOADING, N_PROPS };
 static GParamSpec *props[N_PROPS];
-enum { DIED, RESTARTED, N_SIGNALS };
+enum { DIED, DEVICE_CHANGED, RESTARTED, N_SIGNALS };
 static guint signals[N_SIGNALS];
 
 G_DEFINE_FINAL_TYPE(HearthEngineClient, hearth_engine_client, G_TYPE_OBJECT)
@@ -68,17 +69,22 @@ void hearth_model_facts_free(HearthModelFacts *facts) {
   g_free(facts->architecture);
   g_free(facts->device);
   g_free(facts->template_problem);
+  g_free(facts->device_notice);
+  g_free(facts->device_reason);
   g_free(facts);
 }
 
 static HearthModelFacts *facts_from_variant(GVariant *dictionary) {
   HearthModelFacts *facts = g_new0(HearthModelFacts, 1);
-  char **texts[] = {&facts->architecture, &facts->device, &facts->template_problem};
+  char **texts[] = {&facts->architecture, &facts->device, &facts->template_problem, &facts->device_notice,
+                    &facts->device_reason};
   guint64 load_ns = 0;
 
   g_variant_lookup(dictionary, "architecture", "s", &facts->architecture);
   g_variant_lookup(dictionary, "device", "s", &facts->device);
   g_variant_lookup(dictionary, "template-problem", "s", &facts->template_problem);
+  g_variant_lookup(dictionary, "device-notice", "s", &facts->device_notice);
+  g_variant_lookup(dictionary, "device-reason", "s", &facts->device_reason);
   g_variant_lookup(dictionary, "context-tokens", "u", &facts->context_tokens);
   g_variant_lookup(dictionary, "train-context-tokens", "u", &facts->train_context_tokens);
   g_variant_lookup(dictionary, "parameters", "t", &facts->parameters);
@@ -149,8 +155,12 @@ static void on_load_reply(GObject *source, GAsyncResult *result, gpointer user_d
 static void send_load(HearthEngineClient *self, GTask *task) {
   Load *load = g_task_get_task_data(task);
 
+  g_auto(GVariantDict) options = G_VARIANT_DICT_INIT(NULL);
+
   load->sent = TRUE;
-  hearth_dbus_engine_call_load(self->engine, load->path, g_variant_new("a{sv}", NULL), NULL, on_load_reply,
+  if (self->device)
+    g_variant_dict_insert(&options, "device", "s", self->device);
+  hearth_dbus_engine_call_load(self->engine, load->path, g_variant_dict_end(&options), NULL, on_load_reply,
                                g_object_ref(task));
 }
 
@@ -308,6 +318,14 @@ static void take_signal(HearthEngineClient *self, const char *name, GVariant *pa
     return;
   }
 
+  if (g_str_equal(name, "DeviceChanged")) {
+    const char *device, *sentence;
+
+    g_variant_get(parameters, "(&s&s)", &device, &sentence);
+    g_signal_emit(self, signals[DEVICE_CHANGED], 0, device, sentence);
+    return;
+  }
+
   g_variant_get_child(parameters, 0, "t", &request);
   answer = g_hash_table_lookup(self->requests, &request);
   if (!answer) {
@@ -338,7 +356,7 @@ static void take_signal(HearthEngineClient *self, const char *name, GVariant *pa
  * that have not the type of the interface, and lets those through that the interface does not know. */
 static void on_signal(GDBusProxy *proxy, const char *sender, const char *name, GVariant *parameters,
                       gpointer user_data) {
-  static const char *const known[] = {"LoadProgress", "Delta", "Reading", "Finished", NULL};
+  static const char *const known[] = {"LoadProgress", "DeviceChanged", "Delta", "Reading", "Finished", NULL};
 
   if (g_strv_contains(known, name))
     take_signal(user_data, name, parameters);
@@ -504,6 +522,11 @@ gboolean hearth_engine_client_get_running(HearthEngineClient *self) {
   return self->engine != NULL;
 }
 
+void hearth_engine_client_set_device(HearthEngineClient *self, const char *device) {
+  g_return_if_fail(HEARTH_IS_ENGINE_CLIENT(self));
+  g_set_str(&self->device, device);
+}
+
 GPid hearth_engine_client_get_pid(HearthEngineClient *self) {
   g_return_val_if_fail(HEARTH_IS_ENGINE_CLIENT(self), 0);
   return hearth_engine_process_get_pid(self->process);
@@ -548,6 +571,7 @@ static void hearth_engine_client_dispose(GObject *object) {
       hearth_answer_end(answers->pdata[i], HEARTH_FINISH_CANCELLED, NULL, NULL);
     }
   }
+  g_clear_pointer(&self->device, g_free);
   g_clear_pointer(&self->requests, g_hash_table_unref);
   g_clear_pointer(&self->answers, g_hash_table_unref);
   g_queue_clear_full(&self->early, (GDestroyNotify)signal_free);
@@ -566,6 +590,8 @@ static void hearth_engine_client_class_init(HearthEngineClientClass *klass) {
   props[PROP_LOADING] = g_param_spec_boolean("loading", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_properties(object_class, N_PROPS, props);
   signals[DIED] = g_signal_new("died", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
+  signals[DEVICE_CHANGED] = g_signal_new("device-changed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 2,
+                                         G_TYPE_STRING, G_TYPE_STRING);
   signals[RESTARTED] = g_signal_new("restarted", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
 }
 

@@ -42,15 +42,20 @@ G_DECLARE_FINAL_TYPE(HearthEngineClient, hearth_engine_client, HEARTH, ENGINE_CL
  * Properties: "running" (boolean, the child is up and answers), "loading" (boolean).
  *
  * Signals: "died" (), the child ended by itself, requests and a load in progress have failed with DIED; "restarted" (),
- * it is up again, with no model loaded. */
+ * it is up again, with no model loaded; "device-changed" (const char *device, const char *sentence), the device failed
+ * and another one goes on in its place, sentence says so, for people. */
 HearthEngineClient *hearth_engine_client_new(const char *program);
 gboolean hearth_engine_client_get_running(HearthEngineClient *self);
+/* The device of later loads as the engine names it, "cpu"; NULL: the engine's choice, which is the best there is. */
+void hearth_engine_client_set_device(HearthEngineClient *self, const char *device);
 /* The child's process id, 0 when it is not running (tests kill it). */
 GPid hearth_engine_client_get_pid(HearthEngineClient *self);
 
 /* What is known of a loaded model. Plain values; free with hearth_model_facts_free. */
 typedef struct {
   char *architecture, *device, *template_problem;
+  char *device_notice, *device_reason; /* why the processor answers though there is a graphics card: for people, and the
+                                          details; else "" */
   guint context_tokens, train_context_tokens;
   guint64 parameters, weights_bytes, kv_bytes, working_bytes, available_bytes, weights_bytes_per_token,
       kv_bytes_per_token;

@@ -25,6 +25,8 @@ struct HearthHost {
   /* Main thread. */
   GHashTable *requests; /* id -> HearthRequest, until it has finished */
   guint64 last_request;
+  HearthHostDeviceChanged device_changed;
+  gpointer device_changed_data;
 };
 
 struct HearthRequest {

@@ -25,6 +25,7 @@ typedef struct {
   gpointer progress_data;
   gint cancelled;       /* atomic */
   gint64 progressed_us; /* engine thread */
+  char *device_notice, *device_reason;
 } Load;
 
 static void load_free(gpointer data) {
@@ -32,11 +33,15 @@ static void load_free(gpointer data) {
 
   g_free(load->path);
   g_free(load->device);
+  g_free(load->device_notice);
+  g_free(load->device_reason);
   g_free(load);
 }
 
 void hearth_host_model_free(HearthHostModel *model) {
   g_free(model->template_problem);
+  g_free(model->device_notice);
+  g_free(model->device_reason);
   g_free(model);
 }
 
@@ -107,13 +112,15 @@ static void unload(HearthHost *host) {
   host->gguf = NULL;
 }
 
-static HearthHostModel *describe(HearthHost *host) {
+static HearthHostModel *describe(HearthHost *host, const Load *load) {
   HearthHostModel *model = g_new0(HearthHostModel, 1);
   const char *problem = em_dialog_template_problem(host->dialog);
 
   model->facts = *em_engine_get_facts(host->engine);
   model->has_template = em_dialog_has_template(host->dialog);
   model->template_problem = g_utf8_make_valid(problem ? problem : "", -1);
+  model->device_notice = g_strdup(load->device_notice ? load->device_notice : "");
+  model->device_reason = g_utf8_make_valid(load->device_reason ? load->device_reason : "", -1);
   return model;
 }
 
@@ -140,6 +147,41 @@ static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_para
   return em_engine_plan(gguf, &params, &plan, error);
 }
 
+static em_status choose_device(Load *load, em_error *error) {
+  const char *wanted = load->device ? load->device : g_getenv("HEARTH_DEVICE");
+
+  if (wanted)
+    return em_device_parse(wanted, &load->params.backend, error);
+  if (em_device_parse("vulkan", &load->params.backend, NULL) == EM_OK)
+    return EM_OK;
+  return em_device_parse("cpu", &load->params.backend, error);
+}
+
+/* Whether the processor is to be tried after what the graphics card said. A device that was named is not left. */
+static gboolean leave_graphics_card(Load *load, em_status status, em_error *error) {
+  if (load->device || load->params.backend.kind != EM_DEVICE_VULKAN)
+    return FALSE;
+  switch (status) {
+  case EM_ERR_TOO_BIG:
+  case EM_ERR_NO_MEMORY:
+    load->device_notice = g_strdup("The model does not fit on the graphics card, so the processor answers.");
+    break;
+  case EM_ERR_UNSUPPORTED:
+  case EM_ERR_LIMIT:
+    load->device_notice = g_strdup("The graphics card cannot run this model, so the processor answers.");
+    break;
+  case EM_ERR_DEVICE:
+    load->device_notice = g_strdup("The graphics card does not work, so the processor answers.");
+    break;
+  default:
+    return FALSE;
+  }
+  load->device_reason = g_strdup(error->text);
+  load->params.backend.kind = EM_DEVICE_CPU;
+  *error = (em_error){0};
+  return TRUE;
+}
+
 static em_status check_cancelled(Load *load, em_error *error) {
   return g_atomic_int_get(&load->cancelled) ? em_fail(error, EM_ERR_CANCELLED, "the loading was cancelled") : EM_OK;
 }
@@ -153,20 +195,26 @@ static void load(HearthHost *host, GTask *task) {
   em_status status = EM_OK;
 
   EM_TRY(check_cancelled(load, &error));
-  EM_TRY(em_device_parse(load->device ? load->device : "cpu", &load->params.backend, &error));
+  EM_TRY(choose_device(load, &error));
   EM_TRY(em_gguf_open(load->path, &gguf, &error));
-  EM_TRY(check_fit(host, gguf, load->params, &error));
+  status = check_fit(host, gguf, load->params, &error);
+  if (leave_graphics_card(load, status, &error))
+    status = check_fit(host, gguf, load->params, &error);
+  EM_TRY(status);
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
   EM_TRY(check_cancelled(load, &error));
   unload(host);
-  EM_TRY(em_engine_open(gguf, &load->params, on_progress, task, &engine, &error));
+  status = em_engine_open(gguf, &load->params, on_progress, task, &engine, &error);
+  if (leave_graphics_card(load, status, &error))
+    status = em_engine_open(gguf, &load->params, on_progress, task, &engine, &error);
+  EM_TRY(status);
   EM_TRY(check_cancelled(load, &error));
   host->gguf = gguf;
   host->dialog = dialog;
   g_mutex_lock(&host->engine_mutex);
   host->engine = engine;
   g_mutex_unlock(&host->engine_mutex);
-  g_task_return_pointer(task, describe(host), (GDestroyNotify)hearth_host_model_free);
+  g_task_return_pointer(task, describe(host, load), (GDestroyNotify)hearth_host_model_free);
   return;
 
 fail:
@@ -174,6 +222,43 @@ fail:
   em_dialog_free(dialog);
   em_gguf_close(gguf);
   g_task_return_error(task, hearth_host_error_new(status, &error));
+}
+
+/* --- A device that was left -------------------------------------------------------------------------------------- */
+
+typedef struct {
+  HearthHost *host;
+  char *device, *sentence;
+} DeviceChange;
+
+static void device_change_free(gpointer data) {
+  DeviceChange *change = data;
+
+  g_free(change->device);
+  g_free(change->sentence);
+  g_free(change);
+}
+
+static gboolean report_device_change(gpointer data) {
+  DeviceChange *change = data;
+  HearthHost *host = change->host;
+
+  if (host->device_changed)
+    host->device_changed(change->device, change->sentence, host->device_changed_data);
+  return G_SOURCE_REMOVE;
+}
+
+static void on_notice(void *user, const char *device, const char *sentence) {
+  HearthHost *host = user;
+  DeviceChange *change = g_new(DeviceChange, 1);
+
+  *change = (DeviceChange){host, g_utf8_make_valid(device, -1), g_strdup(sentence)};
+  g_main_context_invoke_full(host->context, G_PRIORITY_DEFAULT, report_device_change, change, device_change_free);
+}
+
+void hearth_host_on_device_changed(HearthHost *host, HearthHostDeviceChanged callback, gpointer user_data) {
+  host->device_changed = callback;
+  host->device_changed_data = user_data;
 }
 
 /* --- The engine thread ------------------------------------------------------------------------------------------- */
@@ -280,6 +365,8 @@ void hearth_host_load_async(HearthHost *host, const char *path, const HearthHost
   load->params.n_slots = options->n_slots;
   load->params.context_tokens = options->context_tokens;
   load->params.kv_type = EM_TYPE_F16;
+  load->params.notice = on_notice;
+  load->params.notice_user = host;
   load->progress = progress;
   load->progress_data = progress_data;
   g_task_set_task_data(task, load, load_free);

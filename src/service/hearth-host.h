@@ -21,7 +21,8 @@ HearthHost *hearth_host_new(void);
 
 /* --- The model --------------------------------------------------------------------------------------------------- */
 
-/* Zero and NULL mean the engine's choice. */
+/* Zero and NULL mean the engine's choice. Of devices that is the one $HEARTH_DEVICE names, else the best graphics card;
+ * where there is none, or it cannot run the model, the processor. */
 typedef struct {
   guint context_tokens, n_slots, n_threads;
   const char *device;
@@ -31,6 +32,8 @@ typedef struct {
   em_engine_facts facts;
   gboolean has_template;
   char *template_problem; /* "" when there is none */
+  /* Why the processor answers although there is a graphics card, for people, and what the card's side said; else "". */
+  char *device_notice, *device_reason;
 } HearthHostModel;
 void hearth_host_model_free(HearthHostModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HearthHostModel, hearth_host_model_free)
@@ -47,6 +50,10 @@ HearthHostModel *hearth_host_load_finish(HearthHost *host, GAsyncResult *result,
 
 /* Makes every load that has not ended end with EM_ERR_CANCELLED. */
 void hearth_host_cancel_load(HearthHost *host);
+
+/* Called when a device has failed and another goes on in its place; sentence says so, for people. */
+typedef void (*HearthHostDeviceChanged)(const char *device, const char *sentence, gpointer user_data);
+void hearth_host_on_device_changed(HearthHost *host, HearthHostDeviceChanged callback, gpointer user_data);
 
 void hearth_host_unload_async(HearthHost *host, GAsyncReadyCallback callback, gpointer user_data);
 gboolean hearth_host_unload_finish(HearthHost *host, GAsyncResult *result, GError **error);

@@ -112,6 +112,8 @@ static GVariant *facts_to_variant(const HearthHostModel *model) {
   g_variant_dict_insert(&dict, "load-ns", "t", facts->load_ns);
   g_variant_dict_insert(&dict, "has-template", "b", model->has_template);
   g_variant_dict_insert(&dict, "template-problem", "s", model->template_problem);
+  g_variant_dict_insert(&dict, "device-notice", "s", model->device_notice);
+  g_variant_dict_insert(&dict, "device-reason", "s", model->device_reason);
   return g_variant_dict_end(&dict);
 }
 
@@ -153,6 +155,12 @@ static gboolean on_load(HearthDbusEngine *engine, GDBusMethodInvocation *invocat
   *call = (Call){service, invocation};
   hearth_host_load_async(service->host, path, &wanted, on_load_progress, call, on_loaded, call);
   return TRUE;
+}
+
+static void on_device_changed(const char *device, const char *sentence, gpointer user_data) {
+  Service *service = user_data;
+
+  hearth_dbus_engine_emit_device_changed(service->engine, device, sentence);
 }
 
 static gboolean on_cancel_load(HearthDbusEngine *engine, GDBusMethodInvocation *invocation, gpointer user_data) {
@@ -350,6 +358,7 @@ int hearth_service_run(int fd) {
   }
   service.host = hearth_host_new();
   service.engine = hearth_dbus_engine_skeleton_new();
+  hearth_host_on_device_changed(service.host, on_device_changed, &service);
   for (gsize i = 0; i < G_N_ELEMENTS(handlers); i++)
     g_signal_connect(service.engine, handlers[i].signal, handlers[i].callback, &service);
   g_signal_connect(connection, "closed", G_CALLBACK(on_closed), NULL);

@@ -40,6 +40,10 @@ em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_e
   vulkan->base.kind = EM_DEVICE_VULKAN;
   snprintf(vulkan->base.name, sizeof vulkan->base.name, "vulkan:%u (%.40s)", params->device_index,
            vulkan->vk.properties.deviceName);
+  for (uint32_t i = 0; i < vulkan->vk.memory.memoryHeapCount && !vulkan->vk.unified; i++)
+    if (vulkan->vk.memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
+        vulkan->vk.memory.memoryHeaps[i].size > vulkan->base.own_memory_bytes)
+      vulkan->base.own_memory_bytes = vulkan->vk.memory.memoryHeaps[i].size;
   *out = &vulkan->base;
   return EM_OK;
 fail:

@@ -17,9 +17,9 @@ G_DECLARE_FINAL_TYPE(HearthLibrary, hearth_library, HEARTH, LIBRARY, GObject)
  * overwritten, and the library is empty. */
 HearthLibrary *hearth_library_new(const char *folder);
 
-/* Checks the file's header and adds it. A file that is in the list already gives its entry, read again. Errors:
- * HEARTH_LIBRARY_ERROR, with a sentence for people. One that was not in the list is untried. When only the list could not be saved (HEARTH_LIBRARY_ERROR_SAVE) the
- * model is in the library all the same until the app ends. */
+/* Checks the file's header and adds it, untried. A file that is in the list already gives its entry, read again, and as tried
+ * as it was. Errors: HEARTH_LIBRARY_ERROR, with a sentence for people. When only the list could not be saved
+ * (HEARTH_LIBRARY_ERROR_SAVE) the model is in the library all the same until the app ends. */
 void hearth_library_add_async(HearthLibrary *self, GFile *file, GCancellable *cancellable, GAsyncReadyCallback callback,
                               gpointer user_data);
 HearthModelEntry *hearth_library_add_finish(HearthLibrary *self, GAsyncResult *result, GError **error);

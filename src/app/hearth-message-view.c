@@ -14,6 +14,8 @@
 
 /* How many blocks a view draws at once when it is made, and how long it may take over the rest within a frame. */
 #define FIRST_BLOCKS 8
+/* Labels stand in boxes of so many, so that a new one makes only its own box be laid out again. */
+#define LABELS_A_BOX 32
 #define FRAME_BUDGET_US 10000
 
 /* A label measures how narrow it can be, which for a long text costs more than all the rest. Text longer than LONG is not
@@ -28,7 +30,7 @@ struct _HearthMessageView {
   GtkWidget *blocks, *footer, *copy_button, *state_label, *speed_label;
 
   HearthMessageItem *item;
-  GPtrArray *labels; /* one a block; the box owns them */
+  GPtrArray *labels; /* one a block; their boxes own them */
   guint n_sealed;    /* labels that will not change any more */
   gsize shown_bytes;
   gboolean is_behind; /* not all blocks there were have been drawn */
@@ -45,7 +47,9 @@ static GtkWidget *add_label(HearthMessageView *self, gboolean is_continued) {
 
   if (self->labels->len > 0 && !is_continued)
     gtk_widget_set_margin_top(label, BLOCK_GAP);
-  gtk_box_append(GTK_BOX(self->blocks), label);
+  if (self->labels->len % LABELS_A_BOX == 0)
+    gtk_box_append(GTK_BOX(self->blocks), gtk_box_new(GTK_ORIENTATION_VERTICAL, 0));
+  gtk_box_append(GTK_BOX(gtk_widget_get_last_child(self->blocks)), label);
   g_ptr_array_add(self->labels, label);
   return label;
 }

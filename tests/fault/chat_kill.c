@@ -51,13 +51,14 @@ int main(void) {
   g_autofree char *path = g_build_filename(folder, "kill.db", NULL);
   g_autoptr(GRand) random = g_rand_new_with_seed(20);
   static const char *const suffixes[] = {"", "-wal", "-shm"};
-  gint64 conversation, committed = 0;
+  gint64 conversation, first, committed = 1;
 
   {
     g_autoptr(HearthChatStore) store = hearth_chat_store_open(path, NULL, NULL);
 
     CHECK(store != NULL);
-    conversation = hearth_chat_store_new_conversation(store, "t", NULL);
+    conversation = hearth_chat_store_begin(store, "t", "1", &first, NULL);
+    CHECK(conversation > 0);
   }
   for (int kill_no = 0; kill_no < N_KILLS; kill_no++) {
     g_autoptr(HearthChatStore) store = NULL;

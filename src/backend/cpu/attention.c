@@ -61,9 +61,10 @@ static unit unit_at(const em_cpu_program *program, const shape *s, size_t index)
   return u;
 }
 
-/* Computes one page of a unit; the thread's o_page receives the weighted sums. */
+/* Computes one page of a unit; the thread's o_page receives the weighted sums. page_is_next: the thread's last
+ * call was for the same unit. */
 static void attend_page(const em_cpu_program *program, const em_stage_attention *stage, const shape *s, const unit *u,
-                        uint32_t page, const em_cpu_thread *own, em_attend *a) {
+                        uint32_t page, bool page_is_next, const em_cpu_thread *own, em_attend *a) {
   const em_step *step = program->step;
   const em_cpu_kv *kv = (const em_cpu_kv *)program->common.desc.kv;
   uint32_t id = step->page_tables[(size_t)u->slot * program->common.desc.max_pages + page], c = 0;
@@ -75,6 +76,7 @@ static void attend_page(const em_cpu_program *program, const em_stage_attention 
   a->o = own->o_page;
   a->scores = own->scores;
   a->packed = own->packed;
+  a->is_packed = page_is_next;
   for (uint32_t r = u->row; r < u->row + u->n_rows; r++) {
     uint32_t seen = step->positions[r] + 1, before = page * EM_KV_PAGE_TOKENS;
     uint32_t n = seen <= before ? 0 : seen - before;
@@ -121,7 +123,7 @@ static void run_whole_units(em_cpu_program *program, const em_stage_attention *s
     sum totals[EM_ATTEND_COLS];
     em_attend a;
     for (uint32_t page = 0; page < u.n_pages; page++) {
-      attend_page(program, stage, s, &u, page, own, &a);
+      attend_page(program, stage, s, &u, page, page > 0, own, &a);
       for (uint32_t c = 0; c < a.n_cols; c++) {
         if (a.n_tokens[c] > 0)
           merge_page(program, &totals[c], own->o_sum + c * s->o_stride, a.m[c], a.l[c], own->o_page + c * s->o_stride,
@@ -182,7 +184,7 @@ static void run_shared_pages(em_cpu_program *program, const em_stage_attention *
     em_attend a;
     if (page >= u.n_pages)
       continue;
-    attend_page(program, stage, s, &u, page, own, &a);
+    attend_page(program, stage, s, &u, page, false, own, &a);
     float *partial = program->partials + item * floats;
     for (uint32_t c = 0; c < a.n_cols; c++) {
       partial[2 * c] = a.m[c];

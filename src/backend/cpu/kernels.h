@@ -57,6 +57,7 @@ typedef struct em_attend {
   float *o;      /* [n_cols][o_stride], 64-byte aligned; o_stride = v_dim up to a multiple of 16 */
   float *scores; /* [n_cols][256] scratch, 64-byte aligned */
   float *packed; /* [k_dim][n_cols] scratch */
+  bool is_packed; /* packed is as the last call for the same q left it */
 } em_attend;
 typedef void (*em_attend_fn)(em_attend *attend);
 

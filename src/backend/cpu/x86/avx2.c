@@ -196,7 +196,8 @@ static void merge(float *a, float fa, const float *b, float fb, size_t n) {
 
 /* --- Attention ------------------------------------------------------------------------------------------------------------- */
 
-#define BLOCK 16 /* positions of a K block: two vectors */
+#define BLOCK 16       /* positions of a K block: two vectors */
+#define V_POSITIONS 64 /* of V worked on at once */
 
 /* 8 values of a K block's row of one dim, or of V. */
 INLINE __m256 load_values(const uint8_t *p, const int kind) {
@@ -331,23 +332,23 @@ INLINE void weigh_dims(const em_attend *a, size_t from, size_t to, size_t column
     weigh_tile(a, dim, from, to, column, C, 2, kind);
 }
 
-/* C columns: together as far as all of them see, then each alone, so that no column adds a position that it does not see. */
-INLINE void weigh_cols(const em_attend *a, size_t column, const int C, const int kind) {
-  size_t together = EM_KV_PAGE_TOKENS, o_stride = (a->v_dim + 15u) / 16 * 16;
-  for (size_t c = column; c < column + (size_t)C; c++) {
+/* Positions from .. to for C columns: together as far as all of them see, then each alone, so that no column adds a position
+ * that it does not see. */
+INLINE void weigh_cols(const em_attend *a, size_t from, size_t to, size_t column, const int C, const int kind) {
+  size_t together = to;
+  for (size_t c = column; c < column + (size_t)C; c++)
     together = a->n_tokens[c] < together ? a->n_tokens[c] : together;
-    memset(a->o + c * o_stride, 0, o_stride * sizeof *a->o);
-  }
-  weigh_dims(a, 0, together, column, C, kind);
+  weigh_dims(a, from, together, column, C, kind);
+  together = together < from ? from : together;
   for (size_t c = column; C > 1 && c < column + (size_t)C; c++)
-    weigh_dims(a, together, a->n_tokens[c], c, 1, kind);
+    weigh_dims(a, together, a->n_tokens[c] < to ? a->n_tokens[c] : to, c, 1, kind);
 }
 
 INLINE void attend(em_attend *a, const int kind) {
   size_t n_cols = a->n_cols, most = 0;
   for (size_t i = 0; i < n_cols; i++)
     most = a->n_tokens[i] > most ? a->n_tokens[i] : most;
-  for (size_t d = 0; d < a->k_dim; d++) {
+  for (size_t d = 0; !a->is_packed && d < a->k_dim; d++) {
     for (size_t i = 0; i < n_cols; i++)
       a->packed[d * n_cols + i] = a->q[i][d];
   }
@@ -362,11 +363,16 @@ INLINE void attend(em_attend *a, const int kind) {
     if (a->n_tokens[c] > 0)
       soften(a->scores + c * EM_KV_PAGE_TOKENS, a->n_tokens[c], a->scale, &a->m[c], &a->l[c]);
   }
-  size_t c = 0;
-  for (; c + 2 <= n_cols; c += 2)
-    weigh_cols(a, c, 2, kind);
-  if (c < n_cols)
-    weigh_cols(a, c, 1, kind);
+  memset(a->o, 0, n_cols * ((a->v_dim + 15u) / 16 * 16) * sizeof *a->o);
+  /* Some positions of V at once, so that they stay in the L1 cache for all columns; few columns read them once anyway. */
+  size_t step = n_cols <= 2 ? EM_KV_PAGE_TOKENS : V_POSITIONS;
+  for (size_t t = 0; t < most; t += step) {
+    size_t to = most - t < step ? most : t + step, c = 0;
+    for (; c + 2 <= n_cols; c += 2)
+      weigh_cols(a, t, to, c, 2, kind);
+    if (c < n_cols)
+      weigh_cols(a, t, to, c, 1, kind);
+  }
 }
 
 static void attend_f32(em_attend *a) {

@@ -172,7 +172,9 @@ INLINE size_t value_bytes(const int kind) {
   return kind == EM_KV_F32 ? 4 : kind == EM_KV_F16 ? 2 : 1;
 }
 
-#define BLOCK 16 /* positions of a K block */
+#define BLOCK 16       /* positions of a K block */
+#define V_POSITIONS 64 /* of V worked on at once */
+#define V_AHEAD 8      /* positions of V that are asked for ahead */
 
 /* The scores of C columns at B blocks of 16 positions. q: packed [dim][n_cols], at the first column. */
 INLINE void score_tile(const em_attend *a, size_t block, const float *q, const int B, const int C, const int kind,
@@ -194,6 +196,8 @@ INLINE void score_tile(const em_attend *a, size_t block, const float *q, const i
         UNROLL
         for (int b = 0; b < B; b++) {
           __m512 values = load_values(k + (size_t)b * block_bytes + d * BLOCK, kind);
+          if (d % 4 == 0)
+            _mm_prefetch((const char *)k + (size_t)(b + 2) * block_bytes + d * BLOCK, _MM_HINT_T0);
           UNROLL
           for (int c = 0; c < C; c++)
             part[b][c] = _mm512_fmadd_ps(values, _mm512_set1_ps(q[d * n_cols + (size_t)c]), part[b][c]);
@@ -212,6 +216,7 @@ INLINE void score_tile(const em_attend *a, size_t block, const float *q, const i
       UNROLL
       for (int b = 0; b < B; b++) {
         __m512 values = load_values(k + (size_t)b * block_bytes, kind);
+        _mm_prefetch((const char *)k + (size_t)(b + 2) * block_bytes, _MM_HINT_T0);
         UNROLL
         for (int c = 0; c < C; c++)
           acc[b][c] = _mm512_fmadd_ps(values, _mm512_set1_ps(q[c]), acc[b][c]);
@@ -226,12 +231,21 @@ INLINE void score_tile(const em_attend *a, size_t block, const float *q, const i
   }
 }
 
-INLINE void score_blocks(const em_attend *a, size_t n_blocks, size_t column, const int C, const int kind) {
-  size_t block = 0;
-  for (; block + 2 <= n_blocks; block += 2)
-    score_tile(a, block, a->packed + column, 2, C, kind, a->scores + column * EM_KV_PAGE_TOKENS);
-  if (block < n_blocks)
-    score_tile(a, block, a->packed + column, 1, C, kind, a->scores + column * EM_KV_PAGE_TOKENS);
+/* The scores of all columns at B blocks, which stay in the L1 cache meanwhile. */
+INLINE void score_blocks(const em_attend *a, size_t block, const int B, const int kind) {
+  size_t c = 0, n = a->n_cols;
+  for (; c + 8 <= n; c += 8)
+    score_tile(a, block, a->packed + c, B, 8, kind, a->scores + c * EM_KV_PAGE_TOKENS);
+  if (c + 4 <= n) {
+    score_tile(a, block, a->packed + c, B, 4, kind, a->scores + c * EM_KV_PAGE_TOKENS);
+    c += 4;
+  }
+  if (c + 2 <= n) {
+    score_tile(a, block, a->packed + c, B, 2, kind, a->scores + c * EM_KV_PAGE_TOKENS);
+    c += 2;
+  }
+  if (c < n)
+    score_tile(a, block, a->packed + c, B, 1, kind, a->scores + c * EM_KV_PAGE_TOKENS);
 }
 
 /* Turns one column's sums into p, and returns their maximum and sum. */
@@ -262,7 +276,7 @@ INLINE void weigh_tile(const em_attend *a, size_t dim, size_t from, size_t to, s
   const uint8_t *scales = a->v + from * row_bytes + a->v_dim + dim / 32 * 2;
   const float *p = a->scores + column * EM_KV_PAGE_TOKENS;
   float *o = a->o + column * o_stride + dim;
-  __m512 acc[6][4];
+  __m512 acc[6][8];
   UNROLL
   for (int c = 0; c < C; c++) {
     UNROLL
@@ -270,7 +284,10 @@ INLINE void weigh_tile(const em_attend *a, size_t dim, size_t from, size_t to, s
       acc[c][i] = _mm512_load_ps(o + (size_t)c * o_stride + 16 * i);
   }
   for (size_t t = from; t < to; t++, v += row_bytes, scales += row_bytes) {
-    __m512 values[4];
+    __m512 values[8];
+    UNROLL
+    for (int i = 0; i < D * (int)value_bytes(kind) / 4; i++)
+      _mm_prefetch((const char *)v + V_AHEAD * row_bytes + 64 * i, _MM_HINT_T0);
     UNROLL
     for (int i = 0; i < D; i++) {
       values[i] = load_values(v + (size_t)(16 * i) * value_bytes(kind), kind);
@@ -296,10 +313,13 @@ INLINE void weigh_tile(const em_attend *a, size_t dim, size_t from, size_t to, s
   }
 }
 
+/* All dims; few columns leave registers for more dims at once. */
 INLINE void weigh_dims(const em_attend *a, size_t from, size_t to, size_t column, const int C, const int kind) {
   size_t n = (a->v_dim + 15u) / 16 * 16, dim = 0;
   if (from >= to)
     return;
+  for (; C <= 2 && dim + 128 <= n; dim += 128)
+    weigh_tile(a, dim, from, to, column, C, 8, kind);
   for (; dim + 64 <= n; dim += 64)
     weigh_tile(a, dim, from, to, column, C, 4, kind);
   if (dim + 32 <= n) {
@@ -310,45 +330,47 @@ INLINE void weigh_dims(const em_attend *a, size_t from, size_t to, size_t column
     weigh_tile(a, dim, from, to, column, C, 1, kind);
 }
 
-/* C columns: together as far as all of them see, then each alone, so that no column adds a position that it does not see. */
-INLINE void weigh_cols(const em_attend *a, size_t column, const int C, const int kind) {
-  size_t together = EM_KV_PAGE_TOKENS, o_stride = (a->v_dim + 15u) / 16 * 16;
-  for (size_t c = column; c < column + (size_t)C; c++) {
+/* Positions from .. to for C columns: together as far as all of them see, then each alone, so that no column adds a position
+ * that it does not see. */
+INLINE void weigh_cols(const em_attend *a, size_t from, size_t to, size_t column, const int C, const int kind) {
+  size_t together = to;
+  for (size_t c = column; c < column + (size_t)C; c++)
     together = a->n_tokens[c] < together ? a->n_tokens[c] : together;
-    __builtin_memset(a->o + c * o_stride, 0, o_stride * sizeof *a->o);
-  }
-  weigh_dims(a, 0, together, column, C, kind);
+  weigh_dims(a, from, together, column, C, kind);
+  together = together < from ? from : together;
   for (size_t c = column; C > 1 && c < column + (size_t)C; c++)
-    weigh_dims(a, together, a->n_tokens[c], c, 1, kind);
+    weigh_dims(a, together, a->n_tokens[c] < to ? a->n_tokens[c] : to, c, 1, kind);
 }
 
 INLINE void attend(em_attend *a, const int kind) {
-  size_t n_cols = a->n_cols, most = 0, c = 0;
+  size_t n_cols = a->n_cols, most = 0, o_stride = (a->v_dim + 15u) / 16 * 16;
   for (size_t i = 0; i < n_cols; i++)
     most = a->n_tokens[i] > most ? a->n_tokens[i] : most;
-  for (size_t d = 0; d < a->k_dim; d++) {
+  for (size_t d = 0; !a->is_packed && d < a->k_dim; d++) {
     for (size_t i = 0; i < n_cols; i++)
       a->packed[d * n_cols + i] = a->q[i][d];
   }
-  size_t n_blocks = (most + BLOCK - 1) / BLOCK;
-  for (; c + 8 <= n_cols; c += 8)
-    score_blocks(a, n_blocks, c, 8, kind);
-  for (; c + 4 <= n_cols; c += 4)
-    score_blocks(a, n_blocks, c, 4, kind);
-  for (; c + 2 <= n_cols; c += 2)
-    score_blocks(a, n_blocks, c, 2, kind);
-  if (c < n_cols)
-    score_blocks(a, n_blocks, c, 1, kind);
-  for (c = 0; c < n_cols; c++) {
+  size_t n_blocks = (most + BLOCK - 1) / BLOCK, block = 0;
+  for (; block + 2 <= n_blocks; block += 2)
+    score_blocks(a, block, 2, kind);
+  if (block < n_blocks)
+    score_blocks(a, block, 1, kind);
+  for (size_t c = 0; c < n_cols; c++) {
     if (a->n_tokens[c] > 0)
       soften(a->scores + c * EM_KV_PAGE_TOKENS, a->n_tokens[c], a->scale, &a->m[c], &a->l[c]);
   }
-  for (c = 0; c + 6 <= n_cols; c += 6)
-    weigh_cols(a, c, 6, kind);
-  for (; c + 2 <= n_cols; c += 2)
-    weigh_cols(a, c, 2, kind);
-  if (c < n_cols)
-    weigh_cols(a, c, 1, kind);
+  __builtin_memset(a->o, 0, n_cols * o_stride * sizeof *a->o);
+  /* Some positions of V at once, so that they stay in the L1 cache for all columns; few columns read them once anyway. */
+  size_t step = n_cols <= 2 ? EM_KV_PAGE_TOKENS : V_POSITIONS;
+  for (size_t t = 0; t < most; t += step) {
+    size_t to = most - t < step ? most : t + step, c = 0;
+    for (; c + 6 <= n_cols; c += 6)
+      weigh_cols(a, t, to, c, 6, kind);
+    for (; c + 2 <= n_cols; c += 2)
+      weigh_cols(a, t, to, c, 2, kind);
+    if (c < n_cols)
+      weigh_cols(a, t, to, c, 1, kind);
+  }
 }
 
 static void attend_f32(em_attend *a) {

@@ -19,6 +19,7 @@ struct _HearthConversationPage {
   GtkWidget parent_instance;
 
   AdwToolbarView *toolbar_view;
+  AdwBanner *device_banner;
   GtkStack *stack;
   GtkScrolledWindow *scroller;
   GtkWidget *earlier_button, *activity_box, *notice_box, *notice_button, *end_button, *hint_label;
@@ -33,6 +34,7 @@ struct _HearthConversationPage {
   guint n_shown;       /* message views, those of the newest messages */
   gboolean is_at_end, was_resized;
   double from_end;     /* what to keep when earlier messages come in above; negative: nothing */
+  char *hidden_notice; /* of the device, which the person does not want to see any more */
   gboolean sets_text;  /* the composer's text is being set, not typed */
 };
 
@@ -79,6 +81,17 @@ static void show_hint(HearthConversationPage *self) {
   const HearthModelFacts *facts = self->loader ? hearth_model_loader_get_facts(self->loader) : NULL;
 
   gtk_widget_set_visible(self->hint_label, facts && !facts->has_template);
+}
+
+static void show_device(HearthConversationPage *self) {
+  const char *notice = hearth_model_loader_get_device_notice(self->loader);
+  gboolean is_shown = notice && g_strcmp0(notice, self->hidden_notice) != 0;
+
+  if (notice)
+    adw_banner_set_title(self->device_banner, notice);
+  /* A banner that is not revealed would still be read out. */
+  gtk_widget_set_visible(GTK_WIDGET(self->device_banner), is_shown);
+  adw_banner_set_revealed(self->device_banner, is_shown);
 }
 
 /* Makes the views of the newest n messages, or n more than there are. */
@@ -169,6 +182,31 @@ static void earlier_clicked_cb(HearthConversationPage *self) {
   self->is_at_end = FALSE;
   self->from_end = gtk_adjustment_get_upper(adjustment) - gtk_adjustment_get_value(adjustment);
   show_messages(self, PORTION);
+}
+
+static void device_response_cb(HearthConversationPage *self, const char *response) {
+  if (!g_str_equal(response, "hide"))
+    return;
+  g_set_str(&self->hidden_notice, adw_banner_get_title(self->device_banner));
+  show_device(self);
+}
+
+static void device_details_cb(HearthConversationPage *self) {
+  const HearthModelFacts *facts = hearth_model_loader_get_facts(self->loader);
+  g_autoptr(GString) body = g_string_new(adw_banner_get_title(self->device_banner));
+  AdwDialog *dialog;
+
+  if (facts && *facts->device_reason)
+    /* Translators: %s is what the graphics driver said, in English. */
+    g_string_append_printf(body, _("\n\nThe reason: %s"), facts->device_reason);
+  if (facts)
+    /* Translators: %s is the engine's name for the processor. */
+    g_string_append_printf(body, _("\n\nIn use: %s"), facts->device);
+  dialog = adw_alert_dialog_new(_("Graphics Card Not Used"), body->str);
+  adw_alert_dialog_add_responses(ADW_ALERT_DIALOG(dialog), "hide", _("_Hide Notice"), "close", _("_Close"), NULL);
+  adw_alert_dialog_set_close_response(ADW_ALERT_DIALOG(dialog), "close");
+  g_signal_connect_object(dialog, "response", G_CALLBACK(device_response_cb), self, G_CONNECT_SWAPPED);
+  adw_dialog_present(dialog, GTK_WIDGET(self));
 }
 
 static void end_clicked_cb(HearthConversationPage *self) {
@@ -279,6 +317,7 @@ static void hearth_conversation_page_dispose(GObject *object) {
   g_clear_object(&self->messages_signals);
   g_clear_object(&self->conversation);
   g_clear_object(&self->loader);
+  g_clear_pointer(&self->hidden_notice, g_free);
   gtk_widget_dispose_template(GTK_WIDGET(self), HEARTH_TYPE_CONVERSATION_PAGE);
   G_OBJECT_CLASS(hearth_conversation_page_parent_class)->dispose(object);
 }
@@ -302,6 +341,7 @@ static void hearth_conversation_page_class_init(HearthConversationPageClass *kla
   g_type_ensure(HEARTH_TYPE_COMPOSER);
   gtk_widget_class_set_template_from_resource(widget_class, "/dev/hearth/Hearth/hearth-conversation-page.ui");
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, toolbar_view);
+  gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, device_banner);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, stack);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, scroller);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, earlier_button);
@@ -316,6 +356,7 @@ static void hearth_conversation_page_class_init(HearthConversationPageClass *kla
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, hint_label);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, composer);
   gtk_widget_class_bind_template_callback(widget_class, earlier_clicked_cb);
+  gtk_widget_class_bind_template_callback(widget_class, device_details_cb);
   gtk_widget_class_bind_template_callback(widget_class, end_clicked_cb);
   gtk_widget_class_bind_template_callback(widget_class, notice_clicked_cb);
   gtk_widget_class_bind_template_callback(widget_class, send_cb);
@@ -349,7 +390,10 @@ void hearth_conversation_page_set_loader(HearthConversationPage *self, HearthMod
   if (!g_set_object(&self->loader, loader))
     return;
   g_signal_connect_object(loader, "notify::state", G_CALLBACK(show_hint), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(loader, "notify::state", G_CALLBACK(show_device), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(loader, "notify::device-notice", G_CALLBACK(show_device), self, G_CONNECT_SWAPPED);
   show_hint(self);
+  show_device(self);
 }
 
 void hearth_conversation_page_set_conversation(HearthConversationPage *self, HearthConversation *conversation) {

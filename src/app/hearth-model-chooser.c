@@ -8,9 +8,9 @@
 struct _HearthModelChooser {
   GtkWidget parent_instance;
 
-  GtkWidget *button, *separator, *scroller;
+  GtkWidget *button, *separator, *scroller, *device_box;
   GtkPopover *popover;
-  GtkLabel *label;
+  GtkLabel *label, *device_label, *device_detail;
   GtkListBox *list;
 
   HearthLibrary *library;
@@ -50,6 +50,18 @@ static void show_chosen(HearthModelChooser *self) {
     gtk_widget_set_opacity(g_object_get_data(G_OBJECT(row), "check"),
                            is_chosen(self, g_object_get_data(G_OBJECT(row), "entry")) ? 1 : 0);
   }
+}
+
+/* Which device answers, with what the engine calls it below. */
+static void show_device(HearthModelChooser *self) {
+  const HearthModelFacts *facts = hearth_model_loader_get_facts(self->loader);
+
+  gtk_widget_set_visible(self->device_box, facts != NULL);
+  if (!facts)
+    return;
+  gtk_label_set_text(self->device_label, g_str_has_prefix(facts->device, "vulkan") ? _("The graphics card answers")
+                                                                                   : _("The processor answers"));
+  gtk_label_set_text(self->device_detail, facts->device);
 }
 
 static GtkWidget *create_row(gpointer item, gpointer user_data) {
@@ -126,6 +138,9 @@ static void hearth_model_chooser_class_init(HearthModelChooserClass *klass) {
   gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, scroller);
   gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, popover);
   gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, label);
+  gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, device_box);
+  gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, device_label);
+  gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, device_detail);
   gtk_widget_class_bind_template_child(widget_class, HearthModelChooser, list);
   gtk_widget_class_bind_template_callback(widget_class, popover_visible_cb);
   gtk_widget_class_bind_template_callback(widget_class, row_activated_cb);
@@ -147,5 +162,8 @@ void hearth_model_chooser_set_models(HearthModelChooser *self, HearthLibrary *li
   gtk_list_box_bind_model(self->list, G_LIST_MODEL(library), create_row, self, NULL);
   g_signal_connect_object(loader, "notify::entry", G_CALLBACK(show_chosen), self, G_CONNECT_SWAPPED);
   g_signal_connect_object(library, "items-changed", G_CALLBACK(show_chosen), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(loader, "notify::state", G_CALLBACK(show_device), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(loader, "notify::device-notice", G_CALLBACK(show_device), self, G_CONNECT_SWAPPED);
   show_chosen(self);
+  show_device(self);
 }

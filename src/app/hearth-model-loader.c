@@ -3,8 +3,13 @@
 
 #include "app/hearth-model-loader.h"
 
+#include <glib/gi18n.h>
+
 /* An engine that dies this often in a row while opening one model is not tried again by itself. */
 #define MAX_DEATHS 2
+
+/* An engine that dies twice within this time while the graphics card answers is started without it. */
+#define STEADY_US (10 * 60 * G_USEC_PER_SEC)
 
 /* Before this much time and progress a forecast would be a guess. */
 #define FORECAST_AFTER_US G_USEC_PER_SEC
@@ -24,10 +29,12 @@ struct _HearthModelLoader {
   guint deaths;
   gboolean by_name;       /* the load was asked for by name */
   gboolean met_engine;    /* the engine has been up since the load began */
+  gint64 died_on_card_us;    /* when the engine last died while the graphics card answered; 0: never */
+  gboolean avoids_card;
   gboolean was_cancelled; /* by the person */
 };
 
-enum { PROP_0, PROP_ENTRY, PROP_STATE, PROP_FRACTION, N_PROPS };
+enum { PROP_0, PROP_ENTRY, PROP_STATE, PROP_FRACTION, PROP_DEVICE_NOTICE, N_PROPS };
 enum { SIGNAL_FAILED, N_SIGNALS };
 
 static GParamSpec *properties[N_PROPS];
@@ -72,6 +79,24 @@ static void fail(HearthModelLoader *self, const GError *error) {
     g_signal_emit(self, signals[SIGNAL_FAILED], 0, copy);
 }
 
+/* A driver that crashes takes the engine with it: what died with the card may live without. */
+static void avoid_card(HearthModelLoader *self) {
+  self->avoids_card = TRUE;
+  hearth_engine_client_set_device(self->client, "cpu");
+}
+
+static gboolean has_card(HearthModelLoader *self) {
+  return self->died_on_card_us != 0 || g_file_test("/dev/dri/renderD128", G_FILE_TEST_EXISTS) ||
+         g_file_test("/dev/nvidia0", G_FILE_TEST_EXISTS);
+}
+
+static void take_facts(HearthModelLoader *self, HearthModelFacts *facts) {
+  g_clear_pointer(&self->facts, hearth_model_facts_free);
+  self->facts = facts;
+  if (self->avoids_card && has_card(self))
+    g_set_str(&facts->device_notice, _("The graphics card made the engine stop, so the processor answers."));
+}
+
 /* --- Callbacks ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -104,14 +129,15 @@ static void loaded_cb(GObject *source, GAsyncResult *result, gpointer user_data)
   if (self->cancellable == load->cancellable) {
     g_clear_object(&self->cancellable);
     if (facts) {
-      g_clear_pointer(&self->facts, hearth_model_facts_free);
-      self->facts = g_steal_pointer(&facts);
+      take_facts(self, g_steal_pointer(&facts));
       self->deaths = 0;
       set_state(self, HEARTH_LOADER_READY);
     } else if (g_error_matches(error, HEARTH_ENGINE_ERROR, HEARTH_ENGINE_ERROR_DIED) &&
                (!self->met_engine || ++self->deaths < MAX_DEATHS)) {
       /* The client keeps the load until the engine is up, and says when it is not going to be. */
       starts_again = TRUE;
+      if (self->met_engine)
+        avoid_card(self);
     } else {
       fail(self, error);
     }
@@ -143,8 +169,23 @@ static void died_cb(HearthModelLoader *self) {
   /* A load that was running has failed by itself. */
   if (self->state != HEARTH_LOADER_READY)
     return;
+  if (g_str_has_prefix(self->facts->device, "vulkan")) {
+    gint64 now = g_get_monotonic_time();
+
+    if (self->died_on_card_us != 0 && now - self->died_on_card_us < STEADY_US)
+      avoid_card(self);
+    self->died_on_card_us = now;
+  }
   self->by_name = FALSE;
   start(self);
+}
+
+static void device_changed_cb(HearthModelLoader *self, const char *device, const char *sentence) {
+  if (!self->facts)
+    return;
+  g_set_str(&self->facts->device, device);
+  g_set_str(&self->facts->device_notice, sentence);
+  g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_DEVICE_NOTICE]);
 }
 
 static void running_cb(HearthModelLoader *self) {
@@ -166,6 +207,9 @@ static void hearth_model_loader_get_property(GObject *object, guint id, GValue *
     break;
   case PROP_FRACTION:
     g_value_set_double(value, self->fraction);
+    break;
+  case PROP_DEVICE_NOTICE:
+    g_value_set_string(value, hearth_model_loader_get_device_notice(self));
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
@@ -192,6 +236,7 @@ static void hearth_model_loader_class_init(HearthModelLoaderClass *klass) {
   properties[PROP_ENTRY] = g_param_spec_object("entry", NULL, NULL, HEARTH_TYPE_MODEL_ENTRY, flags);
   properties[PROP_STATE] = g_param_spec_int("state", NULL, NULL, 0, HEARTH_LOADER_FAILED, 0, flags);
   properties[PROP_FRACTION] = g_param_spec_double("fraction", NULL, NULL, -1, 1, -1, flags);
+  properties[PROP_DEVICE_NOTICE] = g_param_spec_string("device-notice", NULL, NULL, NULL, flags);
   g_object_class_install_properties(object_class, N_PROPS, properties);
   signals[SIGNAL_FAILED] = g_signal_new("failed", HEARTH_TYPE_MODEL_LOADER, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                         G_TYPE_NONE, 1, G_TYPE_ERROR);
@@ -209,6 +254,7 @@ HearthModelLoader *hearth_model_loader_new(HearthEngineClient *client) {
   HearthModelLoader *self = g_object_new(HEARTH_TYPE_MODEL_LOADER, NULL);
   self->client = g_object_ref(client);
   g_signal_connect_object(client, "died", G_CALLBACK(died_cb), self, G_CONNECT_SWAPPED);
+  g_signal_connect_object(client, "device-changed", G_CALLBACK(device_changed_cb), self, G_CONNECT_SWAPPED);
   g_signal_connect_object(client, "notify::running", G_CALLBACK(running_cb), self, G_CONNECT_SWAPPED);
   return self;
 }
@@ -243,6 +289,12 @@ const HearthModelFacts *hearth_model_loader_get_facts(HearthModelLoader *self) {
   return self->facts;
 }
 
+const char *hearth_model_loader_get_device_notice(HearthModelLoader *self) {
+  g_return_val_if_fail(HEARTH_IS_MODEL_LOADER(self), NULL);
+
+  return self->facts && *self->facts->device_notice ? self->facts->device_notice : NULL;
+}
+
 gint64 hearth_model_loader_get_seconds_left(HearthModelLoader *self) {
   gint64 elapsed;
 
@@ -267,6 +319,9 @@ void hearth_model_loader_load(HearthModelLoader *self, HearthModelEntry *entry) 
   g_return_if_fail(HEARTH_IS_MODEL_ENTRY(entry));
 
   self->deaths = 0;
+  self->died_on_card_us = 0;
+  self->avoids_card = FALSE;
+  hearth_engine_client_set_device(self->client, NULL);
   self->by_name = TRUE;
   set_entry(self, entry);
   start(self);

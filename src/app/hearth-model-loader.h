@@ -1,8 +1,9 @@
 /* Which model the app talks to, and getting it ready.
  *
  * Properties: "entry" (the chosen HearthModelEntry or NULL), "state" (HearthLoaderState as int), "fraction" (double, 0 to 1;
- * negative while it is not known). Signal "failed" (GError): a load that the person asked for by name did not succeed.
- * The model is loaded again by itself when the engine has died.
+ * negative while it is not known), "device-notice" (string or NULL: why the processor answers although there is a
+ * graphics card, for people). Signal "failed" (GError): a load that the person asked for by name did not succeed.
+ * The model is loaded again by itself when the engine has died; without the graphics card when that may be the reason.
  */
 #pragma once
 
@@ -29,6 +30,7 @@ double hearth_model_loader_get_fraction(HearthModelLoader *self);
 const GError *hearth_model_loader_get_error(HearthModelLoader *self);
 /* Of the loaded model; NULL unless READY. */
 const HearthModelFacts *hearth_model_loader_get_facts(HearthModelLoader *self);
+const char *hearth_model_loader_get_device_notice(HearthModelLoader *self);
 /* Seconds until it is loaded; negative when it is too early to tell. */
 gint64 hearth_model_loader_get_seconds_left(HearthModelLoader *self);
 

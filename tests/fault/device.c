@@ -6,6 +6,7 @@
 #include "harness.h"
 #include "vulkan-hook.h"
 
+#include "app/hearth-model-loader.h"
 #include "service/hearth-service.h"
 #include "tiny-model.h"
 
@@ -35,6 +36,8 @@ static int be_engine(int fd) {
        {.only = "QueueSubmit", .fail_at = 15, .fail_on = true, .failure = VK_ERROR_DEVICE_LOST}},
       {"full", {.only = "AllocateMemory", .fail_at = 20, .fail_on = true, .failure = VK_ERROR_OUT_OF_DEVICE_MEMORY}},
       {"lacking", {.lacks = "scalar block layouts"}},
+      {"crashing at once", {.only = "CreateDevice", .fail_at = 1, .crash = true}},
+      {"crashing later", {.only = "QueueSubmit", .fail_at = 15, .crash = true}},
       {"broken", {.only = "CreateDevice", .fail_at = 1, .fail_on = true, .failure = VK_ERROR_DEVICE_LOST}},
   };
   const char *wanted = g_getenv("TEST_VULKAN");
@@ -191,6 +194,45 @@ static void test_falls_back(const char *wish, const char *notice, const char *re
   app_end(&app);
 }
 
+/* --- Drivers that crash ------------------------------------------------------------------------------------------- */
+
+static void ask_until_it_ends(App *app) {
+  Asked asked;
+
+  asked_start(&asked, app->client, "the little house", ANSWER_TOKENS, 7);
+  CHECK(WAIT_FOR(asked.n_finished == 1, 120));
+  CHECK_INT(hearth_answer_get_finish(asked.answer), HEARTH_FINISH_ERROR);
+  asked_clear(&asked);
+}
+
+static void test_crash(const char *wish, const char *name, guint n_crashes) {
+  App app;
+  g_autoptr(GFile) file = g_file_new_for_path(model);
+  HearthModelInfo info = {.name = (char *)"small"};
+  g_autoptr(HearthModelEntry) entry = hearth_model_entry_new(file, &info);
+  g_autoptr(HearthModelLoader) loader = NULL;
+  g_autofree char *text = NULL;
+
+  app_start(&app, wish);
+  loader = hearth_model_loader_new(app.client);
+  hearth_model_loader_load(loader, entry);
+  for (guint i = 0; i < n_crashes; i++) {
+    CHECK(WAIT_FOR(hearth_model_loader_get_state(loader) == HEARTH_LOADER_READY, 60));
+    CHECK(g_str_has_prefix(hearth_model_loader_get_facts(loader)->device, name));
+    CHECK(hearth_model_loader_get_device_notice(loader) == NULL);
+    ask_until_it_ends(&app);
+    CHECK(WAIT_FOR(hearth_model_loader_get_state(loader) == HEARTH_LOADER_LOADING, 60));
+  }
+  CHECK(WAIT_FOR(hearth_model_loader_get_state(loader) == HEARTH_LOADER_READY, 60));
+  CHECK(g_str_has_prefix(hearth_model_loader_get_facts(loader)->device, "cpu"));
+  if (n_crashes > 0)
+    CHECK(strstr(hearth_model_loader_get_device_notice(loader), "made the engine stop"));
+  text = answer(&app);
+  CHECK(text != NULL);
+  g_clear_object(&loader);
+  app_end(&app);
+}
+
 int main(int argc, char **argv) {
   em_vulkan_device found[8];
   uint32_t n = 0, software = UINT32_MAX;
@@ -219,6 +261,8 @@ int main(int argc, char **argv) {
   test_falls_back("full", "does not fit", "out of memory");
   test_falls_back("lacking", "cannot run this model", "scalar block layouts");
   test_falls_back("broken", "does not work", "lost");
+  test_crash("crashing at once", name, 0);
+  test_crash("crashing later", name, 2);
 
   g_remove(model);
   g_rmdir(folder);

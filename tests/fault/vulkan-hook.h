@@ -4,6 +4,7 @@
 
 #include "check.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "backend/vulkan/vk.h"
@@ -29,6 +30,7 @@ typedef struct hook_wish {
   uint32_t fail_at;
   bool fail_on; /* all later ones as well */
   VkResult failure;
+  bool crash;       /* the call does not fail, but ends the process */
   const char *only; /* counts and fails the calls of this function alone, "CreateDevice"; NULL: of all */
 
   bool hang;                     /* what is submitted is never run; waits end after 100 ms */
@@ -59,6 +61,8 @@ static VkResult fault(const char *name) {
   if (hook.fail_at == 0 || n < hook.fail_at || (n > hook.fail_at && !hook.fail_on))
     return VK_SUCCESS;
   hook_n_failed++;
+  if (hook.crash)
+    raise(SIGKILL);
   return hook.failure;
 }
 

@@ -165,6 +165,42 @@ def reopen(build, out):
         hearth.quit()
 
 
+def device(build, out):
+    """The chooser says which device answers; a banner, why the processor does although a card was to."""
+    with Screen() as screen:
+        hearth = Hearth(screen, build, environment={"HEARTH_DEVICE": "vulkan:99"})
+        hearth.add_model(tiny_model(screen, build))
+        hearth.find("Message", hearth_ui.ENTRY)
+        hearth.wait_text("graphics card cannot run this model")
+        hearth.screenshot(os.path.join(out, "processor-answers.png"))
+        hearth.press("Details")
+        hearth.wait_text("there is no device vulkan:99")
+        hearth.wait_text("In use: cpu")
+        hearth.press("Hide Notice")
+        hearth.gone(re.compile("graphics card cannot run"))
+        hearth.press(re.compile("^Model: "), "toggle button")
+        hearth.wait_text("The processor answers")
+        hearth.key("Escape")
+        ask(hearth, "Hello")
+        wait_for_answer(hearth)
+        hearth.quit()
+
+        devices = run(os.path.join(build, "src/cli/hearth-engine"), "devices")
+        software = re.search("^(vulkan:[0-9]+)\t.*software Vulkan", devices, re.M)
+        if software:
+            hearth.launch(environment={"HEARTH_DEVICE": software[1]})
+            hearth.find("Message", hearth_ui.ENTRY)
+            ask(hearth, "Hello again")
+            wait_for_answer(hearth, 60)
+            if hearth.find_all(re.compile("processor answers")):
+                raise Failure(f"a banner although the card answers\n{hearth.tree()}")
+            hearth.press(re.compile("^Model: "), "toggle button")
+            hearth.wait_text("The graphics card answers")
+            hearth.screenshot(os.path.join(out, "card-answers.png"))
+            hearth.key("Escape")
+            hearth.quit()
+
+
 def rename_and_delete(build, out):
     """A conversation gets another name; deleted, it can be brought back, and stays deleted when it is not."""
     with Screen() as screen:
@@ -270,7 +306,8 @@ def pictures_dark(build, out):
 
 
 SCENARIOS = {function.__name__.replace("_", "-"): function for function in (
-    first_run, chat, drag, stop, crash, reopen, rename_and_delete, refused, keyboard, pictures, pictures_dark)}
+    first_run, chat, drag, stop, crash, reopen, device, rename_and_delete, refused, keyboard, pictures, pictures_dark)}
 
 if __name__ == "__main__":
+    os.environ.setdefault("HEARTH_DEVICE", "cpu")  # whatever this computer has
     hearth_ui.main(SCENARIOS)

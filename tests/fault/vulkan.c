@@ -17,6 +17,17 @@
 static em_gguf *gguf;
 static uint32_t device_index; /* of the software device */
 
+/* --- The processor, which may be out of reach --------------------------------------------------------------------- */
+
+static bool has_no_processor;
+
+em_status __real_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
+em_status __wrap_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
+
+em_status __wrap_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error) {
+  return has_no_processor ? em_fail(error, EM_ERR_NO_MEMORY, "memory is out") : __real_em_cpu_open(params, out, error);
+}
+
 /* --- The clock ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t skipped_ns;
@@ -309,6 +320,90 @@ static void test_hang(void) {
   check_normal_again();
 }
 
+/* The processor cannot take over either: the answers end with a reason, and the next question finds the card again. */
+static void lose_everything(void) {
+  lose_for_good();
+  has_no_processor = true;
+}
+
+static void test_no_way_on(void) {
+  outcome o = {0};
+  em_engine *engine = NULL;
+  em_engine_params params = make_params(&o);
+  int32_t prompt[20];
+  for (int i = 0; i < 20; i++)
+    prompt[i] = TINY_BOS + 7 * i % 300;
+  hook_start(&(hook_wish){0});
+  CHECK(em_engine_open(gguf, &params, NULL, NULL, &engine, &o.open) == EM_OK);
+  if (!engine)
+    return;
+  lose_everything();
+  ask(engine, &o, 0, prompt, 20);
+  ask(engine, &o, 1, prompt, 12);
+  while (em_engine_step(engine))
+    ;
+  for (int i = 0; i < 2; i++) {
+    CHECK_INT(o.answers[i].n_finished, 1);
+    CHECK_INT(o.answers[i].finish, EM_FINISH_ERROR);
+    CHECK_INT(o.answers[i].error.code, EM_ERR_DEVICE);
+    CHECK(strstr(o.answers[i].error.text, "cannot take over"));
+  }
+  printf("%s\n", o.answers[0].error.text);
+  CHECK(em_engine_logits(engine, prompt, 20, 1, NULL, NULL, NULL) == EM_ERR_DEVICE);
+  has_no_processor = false;
+  hook_start(&(hook_wish){0});
+  o.answers[0] = (answer){0};
+  ask(engine, &o, 0, prompt, 20);
+  while (em_engine_step(engine))
+    ;
+  CHECK(is_same(&o.answers[0], &normal.answers[0]));
+  CHECK_INT(o.n_notices, 0);
+  em_engine_close(engine);
+  CHECK_INT(hook_n_live(), 0);
+}
+
+/* The processor takes more memory than the card did, and has room for one long answer but not for two. */
+static void test_less_memory(void) {
+  outcome o = {0};
+  em_engine *engine = NULL;
+  em_engine_params params = make_params(&o), on_processor = params;
+  em_memory_plan card = {0}, processor = {0};
+  em_request_params request = {.max_tokens = 300, .on_token = on_token, .on_finish = on_finish};
+  em_request_id id;
+  int32_t prompt[12] = {TINY_BOS, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120};
+  hook_start(&(hook_wish){0});
+  on_processor.backend.kind = EM_DEVICE_CPU;
+  CHECK(em_engine_plan(gguf, &params, &card, NULL) == EM_OK);
+  CHECK(em_engine_plan(gguf, &on_processor, &processor, NULL) == EM_OK);
+  if (processor.total_bytes <= card.total_bytes) {
+    printf("the processor takes no more memory than the card\n");
+    return;
+  }
+  params.memory_limit_bytes = card.total_bytes + (processor.total_bytes - card.total_bytes) / 2;
+  CHECK(em_engine_open(gguf, &params, NULL, NULL, &engine, &o.open) == EM_OK);
+  if (!engine)
+    return;
+  for (uint32_t i = 0; i < 2; i++) {
+    request.tokens = prompt;
+    request.n_tokens = 12 - i;
+    request.user = &o.answers[i];
+    CHECK(em_engine_submit(engine, &request, &id, NULL) == EM_OK);
+  }
+  for (int i = 0; i < 5; i++)
+    em_engine_step(engine);
+  lose_for_good();
+  while (em_engine_step(engine))
+    ;
+  CHECK_INT(o.n_notices, 1);
+  CHECK_INT(o.answers[0].n_finished + o.answers[1].n_finished, 2);
+  const answer *ended = &o.answers[o.answers[0].finish == EM_FINISH_ERROR ? 0 : 1];
+  CHECK_INT(ended->finish, EM_FINISH_ERROR);
+  CHECK_INT(ended->error.code, EM_ERR_NO_MEMORY);
+  CHECK_INT(o.answers[ended == &o.answers[0]].finish, EM_FINISH_LENGTH);
+  em_engine_close(engine);
+  CHECK_INT(hook_n_live(), 0);
+}
+
 int main(int argc, char **argv) {
   em_vulkan_device found[8];
   uint32_t n_found = 0;
@@ -330,6 +425,8 @@ int main(int argc, char **argv) {
   test_every_call(argc > 1 && strcmp(argv[1], "all") == 0);
   test_twice();
   test_lost_for_good();
+  test_no_way_on();
+  test_less_memory();
   test_hang();
   em_gguf_close(gguf);
   free(file);

@@ -69,8 +69,13 @@ em_status hearth_cli_parse_tokens(const char *text, size_t bytes, em_tokens *out
   return EM_OK;
 }
 
+static void print_notice(void *user, const char *device, const char *sentence) {
+  fprintf(stderr, "hearth-engine: %s\n", sentence);
+}
+
 em_status hearth_cli_engine_params(const char *device, uint32_t n_threads, em_engine_params *out, em_error *error) {
-  *out = (em_engine_params){.backend = {.n_threads = n_threads, .max_isa = EM_N_ISAS - 1}, .kv_type = EM_TYPE_F16};
+  *out = (em_engine_params){
+      .backend = {.n_threads = n_threads, .max_isa = EM_N_ISAS - 1}, .kv_type = EM_TYPE_F16, .notice = print_notice};
   return em_device_parse(device, &out->backend, error);
 }
 

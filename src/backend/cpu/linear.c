@@ -78,6 +78,14 @@ static unit unit_of(const em_stage_linear *stage, uint32_t part, size_t i) {
   return (unit){{part, part}, {2 * i, 2 * i + 1}, 2 * i + 1 < part_of(stage, part)->n_panels ? 2 : 1};
 }
 
+/* Unit i of all parts. */
+static unit unit_at(const em_stage_linear *stage, size_t i) {
+  uint32_t p = 0;
+  for (; i >= count_units(stage, p); p++)
+    i -= count_units(stage, p);
+  return unit_of(stage, p, i);
+}
+
 static size_t column_of(const em_stage_linear *stage, uint32_t part, size_t panel) {
   size_t column = panel * EM_PANEL;
   for (uint32_t p = 0; p < part && stage->activation == EM_ACT_NONE; p++)
@@ -108,8 +116,17 @@ static void add_residual_and_store(const em_cpu_program *program, const em_stage
   }
 }
 
-/* Multiplies a unit's panels with all rows and finishes the result. */
-static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, unit u, unsigned thread) {
+/* Asks for a part of a panel that will be unpacked next: it comes from memory while the present one is multiplied. */
+static void ask_for(const em_cpu_weights *w, size_t panel, size_t k, size_t n_k) {
+  const uint8_t *data = w->data + panel * w->panel_bytes + em_panel_bytes(w->layout, k);
+  size_t bytes = em_panel_bytes(w->layout, n_k);
+  for (size_t i = 0; i < bytes; i += 64)
+    __builtin_prefetch(data + i, 0, 3);
+}
+
+/* Multiplies a unit's panels with all rows and finishes the result. next: the unit that this thread computes after it. */
+static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, unit u, const unit *next,
+                     unsigned thread) {
   const em_cpu_kernels *kernels = &program->cpu->kernels;
   const em_cpu_thread *own = &program->threads[thread];
   const em_cpu_weights *w[2] = {part_of(stage, u.part[0]), part_of(stage, u.part[1])};
@@ -122,6 +139,11 @@ static void run_unit(em_cpu_program *program, const em_stage_linear *stage, cons
       size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
       kernels->unpack[layout](panels[0], k, n_k, unpacked[0]);
       kernels->unpack[layout](panels[1], k, n_k, unpacked[1]);
+      const unit *then = k + n_k < in->n_in ? &u : next;
+      for (unsigned p = 0; then && p < then->n; p++) {
+        size_t from = then == next ? 0 : k + n_k, left = in->n_in - from;
+        ask_for(part_of(stage, then->part[p]), then->panel[p], from, left < EM_UNPACK_K ? left : EM_UNPACK_K);
+      }
       kernels->mul[layout](unpacked[0], unpacked[1], n_k, in->q8 + em_q8_row_bytes(k), in->q8_stride, in->n_rows,
                            k > 0, own->tile);
     }
@@ -166,17 +188,16 @@ void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsign
     for (uint32_t p = 0; p < n_parts; p++) {
       size_t end, i = em_cpu_share(count_units(stage, p), thread, n_threads, &end);
       for (; i < end; i++)
-        run_unit(program, stage, &in, unit_of(stage, p, i), thread);
+        run_unit(program, stage, &in, unit_of(stage, p, i), NULL, thread);
     }
     return;
   }
-  size_t total = 0, i;
+  size_t total = 0, i, then;
   for (uint32_t p = 0; p < n_parts; p++)
     total += count_units(stage, p);
-  while ((i = em_pool_next(program->cpu->pool, 1, total)) < total) {
-    uint32_t p = 0;
-    for (; i >= count_units(stage, p); p++)
-      i -= count_units(stage, p);
-    run_unit(program, stage, &in, unit_of(stage, p, i), thread);
+  for (i = em_pool_next(program->cpu->pool, 1, total); i < total; i = then) {
+    then = em_pool_next(program->cpu->pool, 1, total);
+    unit next = unit_at(stage, then < total ? then : i);
+    run_unit(program, stage, &in, unit_at(stage, i), then < total ? &next : NULL, thread);
   }
 }

@@ -122,9 +122,10 @@ class Screen:
             GSK_RENDERER="cairo", GDK_BACKEND="x11", GTK_A11Y="atspi", GSETTINGS_BACKEND="keyfile", ADW_DISABLE_PORTAL="1",
             GTK_USE_PORTAL="0", LANG="C.UTF-8", LC_ALL="C.UTF-8",
             ADW_DEBUG_COLOR_SCHEME="prefer-dark" if self.dark else "prefer-light")
-        # The X server tells the number of a free display itself, so that two screens never meet.
+        # The X server tells the number of a free display itself, so that two screens never meet. It is not to start afresh
+        # when its last client leaves: the first one may be a look at whether the window manager is there.
         ready, tell = os.pipe()
-        self.spawn(["Xvfb", "-displayfd", str(tell), "-screen", "0", self.size, "-nolisten", "tcp"], pass_fds=[tell])
+        self.spawn(["Xvfb", "-displayfd", str(tell), "-screen", "0", self.size, "-nolisten", "tcp", "-noreset"], pass_fds=[tell])
         os.close(tell)
         with os.fdopen(ready) as number:
             display = number.readline().strip()

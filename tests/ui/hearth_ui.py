@@ -6,7 +6,8 @@
         hearth.press("Add a Model")
 
 A Screen has an X server, a window manager, a session bus and a home folder of its own, and takes them all with it when
-it ends; a process has one, because the accessibility library knows one bus. Nothing here sleeps for a fixed time: everything waits for what it expects, until a deadline.
+it ends; a process has one, because the accessibility library knows one bus. Nothing here sleeps for a fixed time:
+everything waits for what it expects, until a deadline.
 """
 
 import os

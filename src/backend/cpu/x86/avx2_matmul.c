@@ -243,6 +243,7 @@ INLINE void dot_float(const uint8_t *w, size_t n_in, const uint8_t *x, size_t st
   __m256 acc[2][MAX_COLS];
   clear(acc, C);
   for (size_t k = 0; k < n_in; k++) {
+    _mm_prefetch((const char *)w + k * (layout == EM_LAYOUT_F32 ? 64 : 32) + AHEAD, _MM_HINT_T0);
     UNROLL
     for (int half = 0; half < 2; half++) {
       __m256 row = layout == EM_LAYOUT_F32   ? load_f32(w + k * 64 + 32 * half)

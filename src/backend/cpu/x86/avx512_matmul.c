@@ -217,20 +217,34 @@ INLINE void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t str
   store(acc, C, y);
 }
 
-/* The float layouts; bytes a value tells which. */
+INLINE __m512 row_of(const uint8_t *w, size_t k, const em_layout layout) {
+  return layout == EM_LAYOUT_F32 ? load_f32(w + k * 64) : layout == EM_LAYOUT_F16 ? load_f16(w + k * 32) : load_bf16(w + k * 32);
+}
+
+INLINE void add_row(__m512 row, const uint8_t *x, size_t stride, size_t k, const int C, __m512 acc[MAX_COLS]) {
+  UNROLL
+  for (int c = 0; c < C; c++)
+    acc[c] = _mm512_fmadd_ps(row, _mm512_set1_ps(((const float *)(const void *)(x + (size_t)c * stride))[k]), acc[c]);
+}
+
+/* The float layouts. Even and odd k are summed apart, because one row's sums would wait for each other. */
 INLINE void dot_float(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
                       const em_layout layout) {
-  __m512 acc[MAX_COLS];
-  clear(acc, C);
-  for (size_t k = 0; k < n_in; k++) {
-    __m512 row = layout == EM_LAYOUT_F32   ? load_f32(w + k * 64)
-                 : layout == EM_LAYOUT_F16 ? load_f16(w + k * 32)
-                                           : load_bf16(w + k * 32);
-    UNROLL
-    for (int c = 0; c < C; c++)
-      acc[c] = _mm512_fmadd_ps(row, _mm512_set1_ps(((const float *)(const void *)(x + (size_t)c * stride))[k]), acc[c]);
+  __m512 even[MAX_COLS], odd[MAX_COLS];
+  size_t k = 0;
+  clear(even, C);
+  clear(odd, C);
+  for (; k + 2 <= n_in; k += 2) {
+    look_ahead(w + k * (layout == EM_LAYOUT_F32 ? 64 : 32), layout == EM_LAYOUT_F32 ? 128 : 64);
+    add_row(row_of(w, k, layout), x, stride, k, C, even);
+    add_row(row_of(w, k + 1, layout), x, stride, k + 1, C, odd);
   }
-  store(acc, C, y);
+  if (k < n_in)
+    add_row(row_of(w, k, layout), x, stride, k, C, even);
+  UNROLL
+  for (int c = 0; c < C; c++)
+    even[c] = _mm512_add_ps(even[c], odd[c]);
+  store(even, C, y);
 }
 
 /* Any number of columns, as many at once as there are registers for. The order of a column's sums is the same in all. */

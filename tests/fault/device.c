@@ -164,21 +164,39 @@ static void test_lost_once(const char *name) {
   app_end(&app);
 }
 
+static void count_cb(HearthModelLoader *loader, GParamSpec *pspec, guint *n) {
+  ++*n;
+}
+
 static void test_lost_again(const char *name) {
   App app;
+  g_autoptr(GFile) file = g_file_new_for_path(model);
+  HearthModelInfo info = {.name = (char *)"small"};
+  g_autoptr(HearthModelEntry) entry = hearth_model_entry_new(file, &info);
+  g_autoptr(HearthModelLoader) loader = NULL;
   g_autofree char *text = NULL, *second = NULL;
+  guint n_notified = 0;
 
   app_start(&app, "lost again and again");
-  check_load(&app, name, "", "");
+  loader = hearth_model_loader_new(app.client);
+  g_signal_connect(loader, "notify::device-notice", G_CALLBACK(count_cb), &n_notified);
+  hearth_model_loader_load(loader, entry);
+  CHECK(WAIT_FOR(hearth_model_loader_get_state(loader) == HEARTH_LOADER_READY, 60));
+  CHECK(g_str_has_prefix(hearth_model_loader_get_facts(loader)->device, name));
+  CHECK(hearth_model_loader_get_device_notice(loader) == NULL);
   text = answer(&app);
   CHECK(text != NULL);
   CHECK_INT(app.n_changes, 1);
   CHECK(app.device && g_str_has_prefix(app.device, "cpu"));
   CHECK(app.sentence && strstr(app.sentence, "processor"));
+  CHECK_INT(n_notified, 1);
+  CHECK_TEXT(hearth_model_loader_get_facts(loader)->device, app.device);
+  CHECK_TEXT(hearth_model_loader_get_device_notice(loader), app.sentence);
   printf("%s | %s\n", app.device, app.sentence);
   second = answer(&app);
   CHECK(second != NULL);
   CHECK_INT(app.n_changes, 1);
+  g_clear_object(&loader);
   app_end(&app);
 }
 

@@ -125,21 +125,21 @@ static void ask_for(const em_cpu_weights *w, size_t panel, size_t k, size_t n_k)
 }
 
 /* Multiplies a unit's panels with all rows and finishes the result. next: the unit that this thread computes after it. */
-static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, unit u, const unit *next,
-                     unsigned thread) {
+static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, const unit *u,
+                     const unit *next, unsigned thread) {
   const em_cpu_kernels *kernels = &program->cpu->kernels;
   const em_cpu_thread *own = &program->threads[thread];
-  const em_cpu_weights *w[2] = {part_of(stage, u.part[0]), part_of(stage, u.part[1])};
-  const uint8_t *panels[2] = {w[0]->data + u.panel[0] * w[0]->panel_bytes, w[1]->data + u.panel[1] * w[1]->panel_bytes};
+  const em_cpu_weights *w[2] = {part_of(stage, u->part[0]), part_of(stage, u->part[1])};
+  const uint8_t *panels[2] = {w[0]->data + u->panel[0] * w[0]->panel_bytes, w[1]->data + u->panel[1] * w[1]->panel_bytes};
   em_layout layout = w[0]->layout;
   size_t row_floats, second; /* of the tile: floats a row, floats from the first panel's to the second's */
-  if (in->n_rows > DOT_ROWS && u.n == 2 && w[1]->layout == layout && kernels->mul[layout]) {
+  if (in->n_rows > DOT_ROWS && u->n == 2 && w[1]->layout == layout && kernels->mul[layout]) {
     uint8_t *unpacked[2] = {own->unpacked, own->unpacked + EM_UNPACK_K / EM_GROUP * EM_UNPACKED_GROUP_BYTES};
     for (size_t k = 0; k < in->n_in; k += EM_UNPACK_K) {
       size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
       kernels->unpack[layout](panels[0], k, n_k, unpacked[0]);
       kernels->unpack[layout](panels[1], k, n_k, unpacked[1]);
-      const unit *then = k + n_k < in->n_in ? &u : next;
+      const unit *then = k + n_k < in->n_in ? u : next;
       for (unsigned p = 0; then && p < then->n; p++) {
         size_t from = then == next ? 0 : k + n_k, left = in->n_in - from;
         ask_for(part_of(stage, then->part[p]), then->panel[p], from, left < EM_UNPACK_K ? left : EM_UNPACK_K);
@@ -152,18 +152,18 @@ static void run_unit(em_cpu_program *program, const em_stage_linear *stage, cons
   } else {
     row_floats = EM_PANEL;
     second = in->n_rows * EM_PANEL;
-    for (unsigned p = 0; p < u.n; p++) {
+    for (unsigned p = 0; p < u->n; p++) {
       bool q8 = em_layout_is_quantised(w[p]->layout);
       kernels->dot[w[p]->layout](panels[p], in->n_in, q8 ? in->q8 : in->f32, q8 ? in->q8_stride : in->f32_stride,
                                  in->n_rows, own->tile + p * second);
     }
   }
-  for (unsigned p = 0; p < u.n; p++) {
-    size_t first = u.panel[p] * EM_PANEL, left = (size_t)w[p]->common.n_rows - first;
+  for (unsigned p = 0; p < u->n; p++) {
+    size_t first = u->panel[p] * EM_PANEL, left = (size_t)w[p]->common.n_rows - first;
     em_finish f = {.y = {own->tile + p * second, own->tile + second},
                    .y_stride = row_floats,
-                   .bias = {bias_of(stage, u.part[p], first), bias_of(stage, u.part[1], first)},
-                   .out = em_cpu_value(program, stage->out, 0) + column_of(stage, u.part[p], u.panel[p]),
+                   .bias = {bias_of(stage, u->part[p], first), bias_of(stage, u->part[1], first)},
+                   .out = em_cpu_value(program, stage->out, 0) + column_of(stage, u->part[p], u->panel[p]),
                    .out_stride = program->common.desc.values[stage->out].width,
                    .n_rows = in->n_rows,
                    .n = left < EM_PANEL ? left : EM_PANEL};
@@ -171,7 +171,7 @@ static void run_unit(em_cpu_program *program, const em_stage_linear *stage, cons
       kernels->finish_swiglu(&f);
       break;
     }
-    add_residual_and_store(program, stage, column_of(stage, u.part[p], u.panel[p]), &f);
+    add_residual_and_store(program, stage, column_of(stage, u->part[p], u->panel[p]), &f);
   }
 }
 
@@ -183,21 +183,30 @@ void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsign
   if (in.n_rows == 0)
     return;
   prepare(program, stage, thread, &in);
+  size_t total = 0, own = 0, i;
+  for (uint32_t p = 0; p < n_parts; p++)
+    total += count_units(stage, p);
   if (in.n_rows <= DOT_ROWS) {
-    /* Each thread has a fixed share of every matrix: its panels stay near it, and all shares take the same time. */
-    for (uint32_t p = 0; p < n_parts; p++) {
-      size_t end, i = em_cpu_share(count_units(stage, p), thread, n_threads, &end);
-      for (; i < end; i++)
-        run_unit(program, stage, &in, unit_of(stage, p, i), NULL, thread);
+    /* Half of the units are shared out beforehand, without a word between the threads; the rest goes to whoever is done, because
+     * cores differ in speed and in what else they have to do. */
+    size_t end, fixed = total / 2, chunk = (total - fixed) / (8 * n_threads) + 1;
+    for (i = em_cpu_share(fixed, thread, n_threads, &end); i < end; i++) {
+      unit u = unit_at(stage, i);
+      run_unit(program, stage, &in, &u, NULL, thread);
+    }
+    while ((own = em_pool_next(program->cpu->pool, chunk, total - fixed)) < total - fixed) {
+      for (i = fixed + own; i < fixed + own + chunk && i < total; i++) {
+        unit u = unit_at(stage, i);
+        run_unit(program, stage, &in, &u, NULL, thread);
+      }
     }
     return;
   }
-  size_t total = 0, i, then;
-  for (uint32_t p = 0; p < n_parts; p++)
-    total += count_units(stage, p);
-  for (i = em_pool_next(program->cpu->pool, 1, total); i < total; i = then) {
-    then = em_pool_next(program->cpu->pool, 1, total);
-    unit next = unit_at(stage, then < total ? then : i);
-    run_unit(program, stage, &in, unit_at(stage, i), then < total ? &next : NULL, thread);
+  i = em_pool_next(program->cpu->pool, 1, total);
+  while (i < total) {
+    size_t then = em_pool_next(program->cpu->pool, 1, total);
+    unit u = unit_at(stage, i), next = unit_at(stage, then < total ? then : i);
+    run_unit(program, stage, &in, &u, then < total ? &next : NULL, thread);
+    i = then;
   }
 }

@@ -72,16 +72,22 @@ def move_mouse(start, end, steps=20):
 
 
 def drag_between(start, end, begun, over):
-    """Presses the left button at one place, moves to the other and lets go. begun: asks whether the drag has begun (a press
-    that came before the window was ready is tried again); over: asks whether the target shows that it would take it."""
-    for _ in range(5):
-        run("xdotool", "mousemove", str(start[0]), str(start[1]), "mousedown", "1")
-        move_mouse(start, (start[0] - 30, start[1] + 30))
+    """Presses the left button at one place, moves to the other and lets go. begun: asks whether the drag has begun; over: asks
+    whether the target shows that it would take it. A press that came before a window was ready, or a drag that was lost on
+    the way, is tried again, as a person would."""
+    for _ in range(4):
         try:
-            wait_for("the drag to begin", begun, 3)
-            break
+            drag_once(start, end, begun, over)
+            return
         except Failure:
             run("xdotool", "mouseup", "1")
+    drag_once(start, end, begun, over)
+
+
+def drag_once(start, end, begun, over):
+    run("xdotool", "mousemove", str(start[0]), str(start[1]), "mousedown", "1")
+    move_mouse(start, (start[0] - 30, start[1] + 30))
+    wait_for("the drag to begin", begun, 3)
     move_mouse((start[0] - 30, start[1] + 30), end)
     places = [end, (end[0] + 5, end[1] + 5)]
 
@@ -89,7 +95,7 @@ def drag_between(start, end, begun, over):
         places.reverse()
         run("xdotool", "mousemove", str(places[0][0]), str(places[0][1]))
         return over()
-    wait_for("the window to offer to take it", shown)
+    wait_for("the window to offer to take it", shown, 6)
     run("xdotool", "mouseup", "1")
 
 

@@ -3,7 +3,7 @@
  * against float64; equal bits for any company of rows, any chunks and any number of threads. */
 #include "common.h"
 
-#define MAX_ROWS 48u
+#define MAX_ROWS 72u
 #define N_TOKENS 64u
 
 typedef struct source {
@@ -188,7 +188,7 @@ static void run_linear(em_backend *backend, const linear_case *c, const tensor *
   CHECK_INT(em_program_counters(program).weights_bytes, matrices + MAX_ROWS * 4ull * (c->n_in + width));
   CHECK_INT(em_program_counters(program).n_stages, desc.n_stages);
   /* Fewer rows, and only some of them as outputs. */
-  static const uint32_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33};
+  static const uint32_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 64, 65};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
     uint32_t n = counts[i], first = random_bits() % (MAX_ROWS - n + 1), some[3] = {0, n / 2, n - 1};
     em_step part = {.n_rows = n, .tokens = tokens + first, .positions = positions + first, .slots = slots, .n_slots = 1,

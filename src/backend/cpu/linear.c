@@ -5,7 +5,7 @@
 #include "backend/cpu/program.h"
 
 /* Up to this many rows the product is made straight from the packed panels; from there on unpacking them first pays. */
-#define DOT_ROWS 8u
+#define DOT_ROWS 64u
 
 /* The prepared rows: float32 or quantised, `stride` bytes apart. */
 typedef struct inputs {

@@ -6,8 +6,8 @@
         hearth.press("Add a Model")
 
 A Screen has an X server, a window manager, a session bus and a home folder of its own, and takes them all with it when
-it ends; a process has one, because the accessibility library knows one bus. Nothing here sleeps for a fixed time:
-everything waits for what it expects, until a deadline.
+it ends; a process has one, because the accessibility library knows one bus. Nothing here sleeps for a fixed time but the
+hand that moves the mouse: everything waits for what it expects, until a deadline.
 """
 
 import os
@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 
-WAIT_S = 20.0
+WAIT_S = 40.0
 POLL_S = 0.05
+HAND_S = 0.3
 APP_ID = "dev.hearth.Hearth"
 APP_PATH = "/dev/hearth/Hearth"
 PYTHON = sys.executable
@@ -65,10 +66,11 @@ def centre(number):
 
 
 def move_mouse(start, end, steps=20):
-    """In small steps, as a hand does."""
+    """In small steps, as a hand does, and as slowly: GTK takes no movement in the first 0.1 s after a press for a drag."""
     for step in range(1, steps + 1):
         x, y = (start[axis] + (end[axis] - start[axis]) * step // steps for axis in (0, 1))
         run("xdotool", "mousemove", str(x), str(y))
+        time.sleep(HAND_S / steps)
 
 
 def drag_between(start, end, begun, over):
@@ -141,8 +143,10 @@ class Screen:
         os.environ["DISPLAY"] = ":" + display
         bus = self.spawn(["dbus-daemon", "--session", "--nofork", "--print-address=1"], stdout=subprocess.PIPE, text=True)
         os.environ["DBUS_SESSION_BUS_ADDRESS"] = bus.stdout.readline().strip()
-        self.spawn(["openbox", "--sm-disable"])
-        wait_for("the window manager", lambda: "_NET_SUPPORTING_WM_CHECK(WINDOW)" in run("xprop", "-root"))
+        # Its own word that it runs is waited for: it claims the screen long before, and may lose a window mapped in between.
+        runs = os.path.join(self.home, "window-manager-runs")
+        self.spawn(["openbox", "--sm-disable", "--startup", f"touch {runs}"])
+        wait_for("the window manager", lambda: os.path.exists(runs))
 
     def __exit__(self, *_):
         for process in reversed(self.processes):

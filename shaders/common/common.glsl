@@ -23,7 +23,7 @@ uvec4 load16(Words4 from, uint i) {
 }
 
 // The step's parameters, written by the host before each submit. Indices into Words.v; the same numbers stand in
-// vulkan/program.h.
+// src/backend/vulkan/program.h.
 const uint STEP_N_ROWS = 0u;
 const uint STEP_N_OUTPUTS = 1u;
 const uint STEP_TOKENS = 2u;      // where the arrays begin

@@ -40,8 +40,7 @@ em_status em_vk_result(em_vk *vk, VkResult result, const char *what, em_error *e
   return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
 }
 
-/* --- The loader and the instance
- * -------------------------------------------------------------------------------------- */
+/* --- The loader and the instance --- */
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL report(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                              VkDebugUtilsMessageTypeFlagsEXT types,
@@ -114,8 +113,7 @@ static em_status open_instance(em_vk *vk, em_error *error) {
   return EM_OK;
 }
 
-/* --- Devices
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- Devices --- */
 
 static int rank(VkPhysicalDeviceType type) {
   switch (type) {

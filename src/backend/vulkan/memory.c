@@ -110,8 +110,7 @@ void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer) {
   *buffer = (em_vk_buffer){0};
 }
 
-/* --- Copies
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- Copies --- */
 
 em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
   VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -194,8 +193,7 @@ fail:
   return status;
 }
 
-/* --- Segments
- * --------------------------------------------------------------------------------------------------------- */
+/* --- Segments --- */
 
 em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, bool with_table, const char *name,
                              em_vk_segments *out, em_error *error) {

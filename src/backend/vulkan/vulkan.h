@@ -5,8 +5,7 @@
 #include "backend/vulkan/layout.h"
 #include "backend/vulkan/vk.h"
 
-/* --- Pipelines
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Pipelines --- */
 
 /* One SPIR-V module each, made at build time from shaders/. */
 typedef enum em_vk_shader {
@@ -52,8 +51,7 @@ void em_vk_pipelines_close(em_vulkan *vulkan);
 /* The pipeline of a variant, made when it is asked for the first time. */
 em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipeline *out, em_error *error);
 
-/* --- Weights and the cache
- * --------------------------------------------------------------------------------------------- */
+/* --- Weights and the cache --- */
 
 typedef struct em_vulkan_weights {
   em_weights base;
@@ -83,8 +81,7 @@ em_status em_vulkan_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_to
 /* Bytes of one head's values at one position. */
 uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim);
 
-/* --- Programs
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- Programs --- */
 
 em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                   em_error *error);

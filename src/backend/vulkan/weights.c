@@ -146,8 +146,7 @@ void em_vulkan_weights_free(em_weights *base) {
   free(weights);
 }
 
-/* --- The cache
- * --------------------------------------------------------------------------------------------------------- */
+/* --- The cache --- */
 
 uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim) {
   if (type == EM_TYPE_Q8_0)

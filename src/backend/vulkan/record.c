@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "backend/vulkan/program.h"
+
+/* The push constants of each shader, laid out as the shaders declare them. */
+typedef struct push_embed {
+  VkDeviceAddress segments, y, step;
+  uint32_t n_in, segment_tiles;
+  float scale;
+} push_embed;
+
+typedef struct push_norm {
+  VkDeviceAddress x, w, y, step;
+  uint32_t n;
+  float eps;
+  uint32_t outputs_only;
+} push_norm;
+
+typedef struct push_linear {
+  VkDeviceAddress w[3], bias[3], x, y, residual, step;
+  uint32_t n_in, rows[3], y_width, first_row, outputs_only;
+} push_linear;
+
+typedef struct push_store {
+  VkDeviceAddress qkv, q_norm, k_norm, keys, values, step;
+  uint32_t n_heads, n_kv_heads, k_dim, v_dim, n_rot, rotation_table, max_pages, segment_pages;
+  float eps;
+} push_store;
+
+typedef struct push_attend {
+  VkDeviceAddress qkv, y, keys, values, step;
+  uint32_t n_heads, n_kv_heads, k_dim, v_dim, width, max_pages, segment_pages;
+  float scale;
+} push_attend;
+
+typedef struct push_reduce {
+  VkDeviceAddress partial, y, step;
+  uint32_t n_heads, v_dim, max_pages;
+} push_reduce;
+
+typedef struct recorder {
+  em_vulkan *vulkan;
+  em_vulkan_program *program;
+  em_vk_family family;
+  VkCommandBuffer commands;
+  uint64_t first_size; /* byte offset of the family's dispatch sizes in the step buffer */
+} recorder;
+
+static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
+  if (value == program->base.desc.logits)
+    return program->logits.address;
+  return program->scratch.address + 4 * program->base.desc.values[value].offset;
+}
+
+static VkDeviceAddress vector_of(const em_weights *weights) {
+  return weights ? ((const em_vulkan_weights *)weights)->vector.address : 0;
+}
+
+static em_status add(recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes, em_vk_grid shape,
+                     uint32_t x, em_error *error) {
+  em_vk *vk = &r->vulkan->vk;
+  VkPipeline pipeline;
+  em_status status = em_vk_pipeline(r->vulkan, variant, &pipeline, error);
+  if (status != EM_OK)
+    return status;
+  uint32_t i = r->program->n_dispatches[r->family]++;
+  r->program->dispatches[r->family][i] = (em_vk_dispatch){shape, x};
+  vk->fn.CmdBindPipeline(r->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+  vk->fn.CmdPushConstants(r->commands, r->vulkan->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
+  vk->fn.CmdDispatchIndirect(r->commands, r->program->step.buffer, r->first_size + 12ull * i);
+  return EM_OK;
+}
+
+static void barrier(recorder *r) {
+  VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                            .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
+  r->vulkan->vk.fn.CmdPipelineBarrier(r->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                      VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error *error) {
+  const em_vulkan_weights *table = (const em_vulkan_weights *)embed->table;
+  em_vk_variant variant = {EM_VK_SHADER_EMBED, 1, {table->layout->format}};
+  push_embed push = {
+      .segments = table->tiles.addresses.address,
+      .y = address_of(r->program, embed->out),
+      .step = r->program->step.address,
+      .n_in = (uint32_t)table->base.n_in,
+      .segment_tiles = (uint32_t)table->tiles.units_per_segment,
+      .scale = embed->scale,
+  };
+  return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, ((uint32_t)table->base.n_in + 511) / 512, error);
+}
+
+/* Where tile `tile` of a matrix lies, and how many tiles its segment goes on for. */
+static VkDeviceAddress tile_address(const em_weights *weights, uint64_t tile, uint64_t *n_left) {
+  const em_vk_segments *tiles = &((const em_vulkan_weights *)weights)->tiles;
+  uint64_t segment = tile / tiles->units_per_segment, inside = tile % tiles->units_per_segment;
+  *n_left = tiles->units_per_segment - inside;
+  return tiles->buffers[segment].address + inside * tiles->unit_bytes;
+}
+
+static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan_program *program = r->program;
+  const em_program_desc *desc = &program->base.desc;
+  const uint64_t n_in = l->w[0]->n_in;
+  const bool gated = l->activation == EM_ACT_SWIGLU;
+  VkDeviceAddress x = address_of(program, l->x);
+  bool gather = l->outputs_only && !desc->values[l->x].outputs_only;
+  if (l->norm || gather) {
+    em_vk_variant variant = {EM_VK_SHADER_NORM, 0, {0}};
+    push_norm push = {.x = x,
+                      .w = vector_of(l->norm),
+                      .y = program->normed.address,
+                      .step = program->step.address,
+                      .n = (uint32_t)n_in,
+                      .eps = l->norm_eps,
+                      .outputs_only = gather};
+    EM_TRY(add(r, &variant, &push, sizeof push, l->outputs_only ? EM_VK_GRID_X_OUTPUTS : EM_VK_GRID_X_ROWS, 0, error));
+    barrier(r);
+    x = program->normed.address;
+  }
+  push_linear push = {.x = x,
+                      .y = address_of(program, l->out),
+                      .residual = l->residual == EM_NO_VALUE ? 0 : address_of(program, l->residual),
+                      .step = program->step.address,
+                      .n_in = (uint32_t)n_in,
+                      .y_width = desc->values[l->out].width,
+                      .outputs_only = l->outputs_only};
+  const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
+  em_vk_variant variant = {EM_VK_SHADER_LINEAR, 8, {em_vk_family_columns[r->family], r->vulkan->vk.split}};
+  bool whole = true; /* every matrix in one segment */
+  for (uint32_t p = 0; p < l->n_parts; p++)
+    whole &= em_vk_n_segments(l->w[p]) == 1;
+  variant.constants[6] = gated;
+  variant.constants[7] = r->vulkan->vk.broadcast;
+  if (whole || gated) {
+    /* One dispatch computes all parts. Of a gated pair in several segments it takes the tiles up to the next border. */
+    uint64_t n_tiles = 0;
+    variant.constants[5] = l->n_parts;
+    for (uint32_t p = 0; p < l->n_parts; p++) {
+      variant.constants[2 + p] = ((const em_vulkan_weights *)l->w[p])->layout->format;
+      push.bias[p] = vector_of(l->bias[p]);
+      push.rows[p] = (uint32_t)l->w[p]->n_rows;
+      n_tiles += gated && p > 0 ? 0 : (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
+    }
+    if (!gated) {
+      uint64_t left;
+      for (uint32_t p = 0; p < l->n_parts; p++)
+        push.w[p] = tile_address(l->w[p], 0, &left);
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n_tiles, error));
+    }
+    for (uint64_t tile = 0; gated && tile < n_tiles;) {
+      uint64_t left0, left1, n = n_tiles - tile;
+      push.w[0] = tile_address(l->w[0], tile, &left0);
+      push.w[1] = tile_address(l->w[1], tile, &left1);
+      n = left0 < n ? left0 : n;
+      n = left1 < n ? left1 : n;
+      push.first_row = (uint32_t)(tile * EM_VK_TILE_ROWS);
+      push.rows[0] = push.rows[1] = (uint32_t)(l->w[0]->n_rows - push.first_row);
+      for (uint32_t p = 0; p < 2; p++)
+        push.bias[p] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * push.first_row : 0;
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
+      tile += n;
+    }
+    return EM_OK;
+  }
+  uint32_t first_row = 0;
+  variant.constants[5] = 1;
+  for (uint32_t p = 0; p < l->n_parts; p++) {
+    uint64_t n_tiles = (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
+    variant.constants[2] = ((const em_vulkan_weights *)l->w[p])->layout->format;
+    for (uint64_t tile = 0; tile < n_tiles;) {
+      uint64_t left;
+      push.w[0] = tile_address(l->w[p], tile, &left);
+      uint64_t n = n_tiles - tile < left ? n_tiles - tile : left;
+      uint32_t row = (uint32_t)(tile * EM_VK_TILE_ROWS);
+      push.first_row = first_row + row;
+      push.rows[0] = (uint32_t)l->w[p]->n_rows - row;
+      push.bias[0] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * row : 0;
+      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
+      tile += n;
+    }
+    first_row += (uint32_t)l->w[p]->n_rows;
+  }
+fail:
+  return status;
+}
+
+static uint32_t kv_constant(em_type type) {
+  return type == EM_TYPE_F32 ? 0 : type == EM_TYPE_F16 ? 1 : 2;
+}
+
+static em_status record_store(recorder *r, uint32_t index, em_error *error) {
+  em_vulkan_program *program = r->program;
+  const em_program_desc *desc = &program->base.desc;
+  const em_stage_rope_store *s = &desc->stages[index].rope_store;
+  em_vulkan_kv *kv = (em_vulkan_kv *)desc->kv;
+  const em_kv_layer *layer = &kv->base.layers[s->kv_layer];
+  bool is_new;
+  uint64_t table = 0;
+  if (s->rope.kind != EM_ROPE_NONE)
+    for (uint32_t i = 0; i < em_vk_rotation_index(desc, index, &is_new); i++)
+      table += (uint64_t)program->rotations[i].rope.n_rot * desc->max_rows;
+  em_vk_variant variant = {EM_VK_SHADER_STORE,
+                           2,
+                           {kv_constant(kv->base.type), s->rope.kind == EM_ROPE_NONE   ? 0
+                                                        : s->rope.kind == EM_ROPE_NORM ? 1
+                                                                                       : 2}};
+  push_store push = {
+      .qkv = address_of(program, s->qkv),
+      .q_norm = vector_of(s->q_norm),
+      .k_norm = vector_of(s->k_norm),
+      .keys = kv->keys[s->kv_layer].addresses.address,
+      .values = kv->values[s->kv_layer].addresses.address,
+      .step = program->step.address,
+      .n_heads = s->n_heads,
+      .n_kv_heads = layer->n_heads,
+      .k_dim = layer->k_dim,
+      .v_dim = layer->v_dim,
+      .n_rot = s->rope.kind == EM_ROPE_NONE ? 0 : s->rope.n_rot,
+      .rotation_table = (uint32_t)table,
+      .max_pages = desc->max_pages,
+      .segment_pages = (uint32_t)kv->keys[s->kv_layer].units_per_segment,
+      .eps = s->norm_eps,
+  };
+  return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, s->n_heads + 2 * layer->n_heads, error);
+}
+
+static em_status record_attention(recorder *r, const em_stage_attention *a, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan_program *program = r->program;
+  const em_program_desc *desc = &program->base.desc;
+  em_vulkan_kv *kv = (em_vulkan_kv *)desc->kv;
+  const em_kv_layer *layer = &kv->base.layers[a->kv_layer];
+  const bool partial = r->family != EM_VK_FAMILY_MANY;
+  em_vk_variant variant = {EM_VK_SHADER_ATTEND, 2, {kv_constant(kv->base.type), partial}};
+  push_attend push = {
+      .qkv = address_of(program, a->qkv),
+      .y = partial ? program->partial.address : address_of(program, a->out),
+      .keys = kv->keys[a->kv_layer].addresses.address,
+      .values = kv->values[a->kv_layer].addresses.address,
+      .step = program->step.address,
+      .n_heads = a->n_heads,
+      .n_kv_heads = layer->n_heads,
+      .k_dim = layer->k_dim,
+      .v_dim = layer->v_dim,
+      .width = desc->values[a->qkv].width,
+      .max_pages = desc->max_pages,
+      .segment_pages = (uint32_t)kv->keys[a->kv_layer].units_per_segment,
+      .scale = a->scale,
+  };
+  EM_TRY(add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROWS, a->n_heads, error));
+  if (partial) {
+    barrier(r);
+    em_vk_variant reduce = {EM_VK_SHADER_REDUCE, 0, {0}};
+    push_reduce merge = {.partial = program->partial.address,
+                         .y = address_of(program, a->out),
+                         .step = program->step.address,
+                         .n_heads = a->n_heads,
+                         .v_dim = layer->v_dim,
+                         .max_pages = desc->max_pages};
+    EM_TRY(add(r, &reduce, &merge, sizeof merge, EM_VK_GRID_ROWS, a->n_heads, error));
+  }
+fail:
+  return status;
+}
+
+em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_family family, uint64_t first_size,
+                       em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &vulkan->vk;
+  const em_program_desc *desc = &program->base.desc;
+  recorder r = {vulkan, program, family, VK_NULL_HANDLE, first_size};
+  VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                          .commandPool = vk->commands,
+                                          .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                          .commandBufferCount = 1};
+  VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+  EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r.commands), "recording", error));
+  program->commands[family] = r.commands;
+  EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r.commands, &begin), "recording", error));
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = stage->label};
+    if (vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
+      vk->fn.CmdBeginDebugUtilsLabelEXT(r.commands, &label);
+    switch (stage->kind) {
+    case EM_STAGE_EMBED:
+      EM_TRY(record_embed(&r, &stage->embed, error));
+      break;
+    case EM_STAGE_LINEAR:
+      EM_TRY(record_linear(&r, &stage->linear, error));
+      break;
+    case EM_STAGE_ROPE_STORE:
+      EM_TRY(record_store(&r, i, error));
+      break;
+    case EM_STAGE_ATTENTION:
+      EM_TRY(record_attention(&r, &stage->attention, error));
+      break;
+    case EM_N_STAGE_KINDS:
+      break;
+    }
+    if (vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
+      vk->fn.CmdEndDebugUtilsLabelEXT(r.commands);
+    if (i + 1 < desc->n_stages)
+      barrier(&r);
+  }
+  VkMemoryBarrier to_host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                             .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                             .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+  vk->fn.CmdPipelineBarrier(r.commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                            &to_host, 0, NULL, 0, NULL);
+  EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(r.commands), "recording", error));
+fail:
+  return status;
+}

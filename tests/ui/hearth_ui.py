@@ -313,12 +313,18 @@ class Hearth:
 
     def press(self, name, role=BUTTON, timeout=WAIT_S):
         """Presses a button that is there and can be pressed."""
-        def pressed():
-            for item in self.find_all(name, role):
+        self.wait(f"a button {name!r} that can be pressed", lambda: self.press_if_there(name, role), timeout)
+
+    def press_if_there(self, name, role=BUTTON):
+        """Whether it was there and took the press; one that goes away as it is pressed may have taken it and not say so."""
+        import gi.repository.GLib as GLib
+        for item in self.find_all(name, role):
+            try:
                 if self.has_state(item, "SENSITIVE") and item.is_action() and item.get_n_actions() > 0:
                     return atspi().Action.do_action(item, 0)
-            return False
-        self.wait(f"a button {name!r} that can be pressed", pressed, timeout)
+            except GLib.Error:
+                continue
+        return False
 
     def has_focus(self, name):
         return any(self.has_state(item, "FOCUSED") for item in self.find_all(name))

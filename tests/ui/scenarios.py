@@ -49,7 +49,7 @@ def wait_for_answer(hearth, timeout=30):
         if hearth.find_all("Stop", hearth_ui.BUTTON):
             return False
         if hearth.find_all(NOTHING):
-            hearth.press("Try Again")
+            hearth.press_if_there("Try Again")
             return False
         messages = hearth.messages()
         return messages and messages[-1][0].startswith("Answer") and messages[-1][1].strip()

@@ -51,6 +51,13 @@ uint64_t em_backend_own_memory(const em_backend *backend) {
   return backend->own_memory_bytes;
 }
 
+em_status em_backend_measure(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error) {
+  *out = (em_backend_speed){0};
+  if (!backend->fns->measure)
+    return em_fail(error, EM_ERR_UNSUPPORTED, "%s cannot be measured as a device", backend->name);
+  return backend->fns->measure(backend, bytes, out, error);
+}
+
 /* --- Weights ------------------------------------------------------------------------------------------------------- */
 
 static em_status check_weights(const em_weights_desc *desc, em_error *error) {

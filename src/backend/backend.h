@@ -56,6 +56,18 @@ const char *em_backend_name(const em_backend *backend); /* "null", "cpu (avx512,
 /* Bytes of memory that belong to the device alone; 0: it uses the computer's. */
 uint64_t em_backend_own_memory(const em_backend *backend);
 
+/* What a device can do at best, found by trying. */
+typedef struct em_backend_speed {
+  uint64_t read_bytes_per_s; /* of a kernel that only reads a buffer much larger than the caches: the ceiling of decoding */
+  uint64_t copy_bytes_per_s; /* read and written, counted together, in a copy inside the device's memory */
+  uint64_t barrier_ns;       /* of an empty dispatch and the barrier behind it, in a chain of them */
+  uint64_t submit_ns;        /* of submitting one empty dispatch and waiting for it */
+} em_backend_speed;
+
+/* Measures with a buffer of at most `bytes` bytes (a MiB to a GiB; less where memory is short); the best of several tries,
+ * in about a second. EM_ERR_UNSUPPORTED for a device that is not Vulkan's, EM_ERR_NO_MEMORY, EM_ERR_DEVICE. */
+em_status em_backend_measure(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error) EM_MUST_USE;
+
 typedef enum em_vulkan_kind {
   EM_VULKAN_DISCRETE,
   EM_VULKAN_INTEGRATED,
@@ -71,6 +83,7 @@ typedef struct em_vulkan_device {
   uint32_t vendor_id, device_id;
   em_vulkan_kind kind;
   uint64_t memory_bytes; /* all device-local heaps of an integrated device, the largest of another */
+  uint64_t budget_bytes; /* of it, what this process may have now (VK_EXT_memory_budget); 0: the driver does not say */
 } em_vulkan_device;
 
 /* Lists at most max Vulkan devices in the order of their numbers (vulkan:0, vulkan:1, ...): discrete, integrated, virtual, software.

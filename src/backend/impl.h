@@ -1,7 +1,8 @@
 /* What the front (backend.c) and the implementations share. Included by nothing outside this folder.
  *
  * Each implementation embeds the common structures as the first member of its own and fills one function table. The front has
- * checked every argument before it calls; implementations rely on that. All entries are required.
+ * checked every argument before it calls; implementations rely on that. Entries are required that are not said to be
+ * optional.
  */
 #pragma once
 
@@ -28,6 +29,8 @@ typedef struct em_backend_fns {
   void (*program_free)(em_program *program); /* frees its own parts and the structure, not the common copies */
   em_status (*run)(em_program *program, const em_step *step, em_error *error);
   const float *(*logits)(const em_program *program, uint32_t output);
+
+  em_status (*measure)(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error); /* optional */
 } em_backend_fns;
 
 struct em_backend {

@@ -238,7 +238,7 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
     em_buffer_appendf(out, "a token reads %.2f MB of weights and %.2f MB of KV cache\n", r->weights_per_token / 1e6,
                       r->kv_per_token / 1e6);
     if (r->bandwidth > 0)
-      em_buffer_appendf(out, "this computer reads %.1f GB/s: at most %.1f tokens/s, of which this is %.0f %%\n",
+      em_buffer_appendf(out, "the device reads %.1f GB/s: at most %.1f tokens/s, of which this is %.0f %%\n",
                         r->bandwidth / 1e9, ceiling, share * 100);
   }
 }
@@ -289,9 +289,9 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   em_error error = {0};
   em_status status = EM_OK;
   report r = {0};
-  uint64_t bandwidth[2] = {0}, longest;
+  em_backend_speed speed[2];
+  uint64_t longest;
   int code = 0;
-  bool on_cpu;
 
   if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &set.path, 1, &code))
     return code;
@@ -313,14 +313,11 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
     EM_TRY(em_fail(&error, EM_ERR_CONTEXT, "%" PRIu64 " tokens do not fit into the model's context of %u", longest,
                    em_engine_get_facts(engine)->context_tokens));
 
-  /* Before and after: other programs may have taken their share of one. A graphics card's memory is not measured. */
-  on_cpu = params.backend.kind == EM_DEVICE_CPU;
-  if (on_cpu)
-    EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[0], &error));
+  /* Before and after: other programs may have taken their share of one. */
+  EM_TRY(em_hardware_measure(&params.backend, &speed[0], &error));
   EM_TRY(measure(engine, &set, &r, &error));
-  if (on_cpu)
-    EM_TRY(em_hardware_read_bandwidth(0, &bandwidth[1], &error));
-  r.bandwidth = (double)(bandwidth[0] > bandwidth[1] ? bandwidth[0] : bandwidth[1]);
+  EM_TRY(em_hardware_measure(&params.backend, &speed[1], &error));
+  r.bandwidth = (double)(speed[speed[1].read_bytes_per_s > speed[0].read_bytes_per_s].read_bytes_per_s);
   write_report(&set, em_engine_get_facts(engine), &r, &output);
   EM_TRY(hearth_cli_print(&output, &error));
 

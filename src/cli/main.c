@@ -26,7 +26,7 @@ static const hearth_cli_command commands[] = {
     {"inspect", "MODEL [--json] [--context N]", "what a model file holds and what it costs to run", hearth_cli_inspect},
     {"bench", "MODEL [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--threads N] [--json]",
      "measure reading and writing speed", hearth_cli_bench},
-    {"devices", "", "what models can run on here", hearth_cli_devices},
+    {"devices", "[--measure] [--json]", "what models can run on here", hearth_cli_devices},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 

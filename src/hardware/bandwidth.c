@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/threads.h"
+#include "hardware/devices.h"
 #include "hardware/hardware.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #define LARGEST_BYTES (UINT64_C(1) << 30)
 #define SMALLEST_BYTES (UINT64_C(64) << 20)
+#define SOFTWARE_BYTES (UINT64_C(256) << 20) /* a processor takes long over more */
 #define LEAST_PASSES 4
 #define LEAST_NS UINT64_C(300000000)
 #define LINE_BYTES 64
@@ -55,18 +57,22 @@ static void read_part(void *user, unsigned thread, unsigned n_threads) {
   p->sink = sums[0][0] + sums[0][7];
 }
 
-em_status em_hardware_read_bandwidth(unsigned n_threads, uint64_t *bytes_per_s, em_error *error) {
+/* A quarter of the memory that is free is enough: measuring must not push out what other programs hold. */
+static uint64_t probe_bytes(void) {
   em_memory_state memory;
-  em_pool *pool = NULL;
-  probe p = {.data = MAP_FAILED};
-  uint64_t bytes = LARGEST_BYTES, best_ns = UINT64_MAX, began;
-  em_status status = EM_OK;
+  uint64_t bytes = LARGEST_BYTES;
 
-  /* A quarter of what is free is enough: it must not push out what other programs hold. */
   if (em_hardware_memory(NULL, &memory, NULL) == EM_OK && memory.available_bytes / 4 < bytes)
     bytes = memory.available_bytes / 4;
-  if (bytes < SMALLEST_BYTES)
-    bytes = SMALLEST_BYTES;
+  return bytes < SMALLEST_BYTES ? SMALLEST_BYTES : bytes;
+}
+
+em_status em_hardware_read_bandwidth(unsigned n_threads, uint64_t *bytes_per_s, em_error *error) {
+  em_pool *pool = NULL;
+  probe p = {.data = MAP_FAILED};
+  uint64_t bytes = probe_bytes(), best_ns = UINT64_MAX, began;
+  em_status status = EM_OK;
+
   p.bytes = (size_t)(bytes - bytes % LINE_BYTES);
   EM_TRY(em_pool_new(n_threads, &pool, error));
   p.data = mmap(NULL, p.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -90,5 +96,36 @@ fail:
   if (p.data != MAP_FAILED)
     munmap(p.data, p.bytes);
   em_pool_free(pool);
+  return status;
+}
+
+static bool is_software(uint32_t device_index) {
+  em_vulkan_device found[EM_MAX_DEVICES];
+  uint32_t n;
+
+  return em_vulkan_list(found, EM_MAX_DEVICES, &n, NULL) == EM_OK && device_index < n &&
+         found[device_index].kind == EM_VULKAN_SOFTWARE;
+}
+
+em_status em_hardware_measure(const em_backend_params *params, em_backend_speed *out, em_error *error) {
+  em_backend *backend = NULL;
+  bool software = params->kind == EM_DEVICE_VULKAN && is_software(params->device_index);
+  uint64_t bytes, processor = 0;
+  em_status status = EM_OK;
+
+  *out = (em_backend_speed){0};
+  if (params->kind == EM_DEVICE_CPU || software)
+    EM_TRY(em_hardware_read_bandwidth(0, &processor, error));
+  if (params->kind != EM_DEVICE_CPU) {
+    EM_TRY(em_backend_open(params, &backend, error));
+    bytes = software ? SOFTWARE_BYTES : probe_bytes();
+    if (em_backend_own_memory(backend) > 0)
+      bytes = em_backend_own_memory(backend) / 8;
+    EM_TRY(em_backend_measure(backend, bytes, out, error));
+  }
+  if (processor > out->read_bytes_per_s)
+    out->read_bytes_per_s = processor;
+fail:
+  em_backend_close(backend);
   return status;
 }

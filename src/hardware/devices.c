@@ -2,13 +2,15 @@
 #include "hardware/devices.h"
 
 #include "base/threads.h"
+#include "hardware/bandwidth.h"
 #include "hardware/hardware.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The first device that is a GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is
- * last. */
+/* The best GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is last. Among several
+ * of the best kind the one decides that reads its memory fastest, because that is what decoding waits for; its size
+ * says nothing about it. */
 static em_status choose_vulkan(em_backend_params *params, em_error *error) {
   em_vulkan_device found[EM_MAX_DEVICES];
   uint32_t n;
@@ -20,6 +22,17 @@ static em_status choose_vulkan(em_backend_params *params, em_error *error) {
     return em_fail(error, EM_ERR_UNSUPPORTED, "this computer has no graphics card that speaks Vulkan");
   params->kind = EM_DEVICE_VULKAN;
   params->device_index = 0;
+  if (n > 1 && found[1].kind == found[0].kind) {
+    em_backend_params other = *params;
+    em_backend_speed speed;
+    uint64_t best = 0;
+
+    for (; other.device_index < n && found[other.device_index].kind == found[0].kind; other.device_index++)
+      if (em_hardware_measure(&other, &speed, NULL) == EM_OK && speed.read_bytes_per_s > best) {
+        best = speed.read_bytes_per_s;
+        params->device_index = other.device_index;
+      }
+  }
   return EM_OK;
 }
 
@@ -76,12 +89,13 @@ static size_t list_vulkan(em_device *devices, uint32_t max) {
   if (em_vulkan_list(found, max, &n, NULL) != EM_OK)
     return 0;
   for (uint32_t i = 0; i < n; i++) {
-    devices[i] = (em_device){.memory_bytes = found[i].memory_bytes};
+    devices[i] = (em_device){.memory_bytes = found[i].memory_bytes, .budget_bytes = found[i].budget_bytes};
     snprintf(devices[i].name, sizeof devices[i].name, "vulkan:%u", i);
     snprintf(devices[i].type, sizeof devices[i].type, "%s", types[found[i].kind]);
     snprintf(devices[i].description, sizeof devices[i].description, "%s%s%s", found[i].name,
              found[i].pci[0] ? " at " : "", found[i].pci);
     snprintf(devices[i].driver, sizeof devices[i].driver, "%s", found[i].driver);
+    snprintf(devices[i].pci_id, sizeof devices[i].pci_id, "%04x:%04x", found[i].vendor_id, found[i].device_id);
   }
   return n;
 }
@@ -96,6 +110,6 @@ size_t em_device_list(em_device devices[EM_MAX_DEVICES]) {
   snprintf(cpu->driver, sizeof cpu->driver, "%s, %u %s", em_cpu_isa_name(em_cpu_best_isa()), n_cores,
            n_cores == 1 ? "core" : "cores");
   if (em_hardware_memory(NULL, &memory, NULL) == EM_OK)
-    cpu->memory_bytes = memory.total_bytes;
+    cpu->memory_bytes = memory.total_bytes, cpu->budget_bytes = memory.available_bytes;
   return 1 + list_vulkan(devices + 1, EM_MAX_DEVICES - 1);
 }

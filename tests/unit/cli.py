@@ -246,6 +246,12 @@ def test_devices():
     out, _ = run("devices", drivers=True)
     first = out.split("\n")[0].split("\t")
     check(first[0] == "cpu" and first[1] == "processor" and "core" in first[4], f"devices: {first}")
+    check("GB/s" not in out, "devices measures nothing unless it is told to")
+    for device in json.loads(run("devices", "--measure", "--json", drivers=True)[0]):
+        check(device["type"] and device["driver"] and device["memory_bytes"] > 0, f"devices --json: {device}")
+        check(device["read_bytes_per_s"] > 1e8, f"devices --measure: {device}")
+        if device["name"] != "cpu":
+            check(device["copy_bytes_per_s"] > 1e8 and device["submit_ns"] > 0, f"devices --measure: {device}")
 
 
 def main():

@@ -171,7 +171,11 @@ static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) 
   if (has_pci)
     properties.pNext = &pci;
   vk->fn.GetPhysicalDeviceProperties2(device, &properties);
-  VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+  bool has_budget = has_extension(vk, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+                                              .pNext = has_budget ? &budget : NULL};
   vk->fn.GetPhysicalDeviceMemoryProperties2(device, &memory);
   snprintf(out->name, sizeof out->name, "%s", properties.properties.deviceName);
   snprintf(out->driver, sizeof out->driver, "%s %s", driver.driverName, driver.driverInfo);
@@ -185,10 +189,13 @@ static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) 
     const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
     if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
       continue;
-    if (out->kind == EM_VULKAN_INTEGRATED)
+    if (out->kind == EM_VULKAN_INTEGRATED) {
       out->memory_bytes += heap->size;
-    else if (heap->size > out->memory_bytes)
+      out->budget_bytes += budget.heapBudget[i];
+    } else if (heap->size > out->memory_bytes) {
       out->memory_bytes = heap->size;
+      out->budget_bytes = budget.heapBudget[i];
+    }
   }
   out->vendor_id = properties.properties.vendorID;
   out->device_id = properties.properties.deviceID;

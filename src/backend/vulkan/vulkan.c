@@ -27,6 +27,7 @@ static const em_backend_fns functions = {
     .program_free = em_vulkan_program_free,
     .run = em_vulkan_run,
     .logits = em_vulkan_logits,
+    .measure = em_vulkan_measure,
 };
 
 em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_error *error) {

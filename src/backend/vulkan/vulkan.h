@@ -15,6 +15,7 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_STORE,
   EM_VK_SHADER_ATTEND,
   EM_VK_SHADER_REDUCE,
+  EM_VK_SHADER_READ,
   EM_VK_N_SHADERS
 } em_vk_shader;
 
@@ -89,3 +90,7 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
 void em_vulkan_program_free(em_program *program);
 em_status em_vulkan_run(em_program *program, const em_step *step, em_error *error);
 const float *em_vulkan_logits(const em_program *program, uint32_t output);
+
+/* --- Measuring --- */
+
+em_status em_vulkan_measure(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error);

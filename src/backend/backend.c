@@ -189,6 +189,14 @@ static bool is_vector(const em_backend *backend, const em_weights *weights, uint
   return weights->backend == backend && weights->use == EM_USE_VECTOR && weights->n_in == n;
 }
 
+static em_status check_input(const em_program_desc *desc, const em_stage *stage, em_error *error) {
+  if (stage != desc->stages)
+    return stage_fail(stage, error, "an input is not the first stage");
+  if (!is_value(desc, stage->input.out) || desc->values[stage->input.out].outputs_only)
+    return stage_fail(stage, error, "no such value");
+  return EM_OK;
+}
+
 static em_status check_embed(const em_backend *backend, const em_program_desc *desc, const em_stage *stage,
                              em_error *error) {
   const em_stage_embed *embed = &stage->embed;
@@ -308,6 +316,9 @@ static em_status check_program(const em_backend *backend, const em_program_desc 
     const em_stage *stage = &desc->stages[i];
     em_status status;
     switch (stage->kind) {
+    case EM_STAGE_INPUT:
+      status = check_input(desc, stage, error);
+      break;
     case EM_STAGE_EMBED:
       status = check_embed(backend, desc, stage, error);
       break;
@@ -327,8 +338,8 @@ static em_status check_program(const em_backend *backend, const em_program_desc 
     if (status != EM_OK)
       return status;
   }
-  if (!is_value(desc, desc->logits) || !desc->values[desc->logits].outputs_only)
-    return em_fail(error, EM_ERR_ARGUMENT, "the program has no value for its logits");
+  if (!is_value(desc, desc->result))
+    return em_fail(error, EM_ERR_ARGUMENT, "the program has no value for its result");
   return EM_OK;
 }
 
@@ -384,6 +395,7 @@ em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_pr
   common.desc.values = values;
   common.slot_seen = slot_seen;
   common.min_table_rows = UINT64_MAX;
+  common.has_input = stages[0].kind == EM_STAGE_INPUT;
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     if (stages[i].kind == EM_STAGE_EMBED && stages[i].embed.table->n_rows < common.min_table_rows)
       common.min_table_rows = stages[i].embed.table->n_rows;
@@ -414,6 +426,8 @@ static em_status check_step(em_program *program, const em_step *step, em_error *
       step->n_slots == 0 || step->n_slots > desc->max_slots)
     return em_fail(error, EM_ERR_ARGUMENT, "a step of %u rows, %u slots and %u outputs does not fit its program",
                    step->n_rows, step->n_slots, step->n_outputs);
+  if (program->has_input && !step->input)
+    return em_fail(error, EM_ERR_ARGUMENT, "the step brings no input");
   memset(program->slot_seen, 0, step->n_slots);
   for (uint32_t r = 0; r < step->n_rows; r++) {
     uint32_t slot = step->slots[r], position = step->positions[r];
@@ -453,8 +467,9 @@ em_status em_backend_run(em_program *program, const em_step *step, em_error *err
   return status == EM_OK ? program->backend->fns->run(program, step, error) : status;
 }
 
-const float *em_program_logits(const em_program *program, uint32_t output) {
-  return output < program->desc.max_outputs ? program->backend->fns->logits(program, output) : NULL;
+const float *em_program_result(const em_program *program, uint32_t row) {
+  uint32_t n_rows = em_value_max_rows(&program->desc, program->desc.result);
+  return row < n_rows ? program->backend->fns->result(program, row) : NULL;
 }
 
 em_step_counters em_program_counters(const em_program *program) {

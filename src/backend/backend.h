@@ -152,12 +152,18 @@ typedef int32_t em_value;
 #define EM_NO_VALUE (-1)
 
 typedef enum em_stage_kind {
+  EM_STAGE_INPUT,
   EM_STAGE_EMBED,
   EM_STAGE_LINEAR,
   EM_STAGE_ROPE_STORE,
   EM_STAGE_ATTENTION,
   EM_N_STAGE_KINDS
 } em_stage_kind;
+
+/* out[r, :] = the step's input[r, :]. At most one of a program's stages is of this kind, and it is the first. */
+typedef struct em_stage_input {
+  em_value out;
+} em_stage_input;
 
 /* out[r, :] = scale * table[token[r], :] */
 typedef struct em_stage_embed {
@@ -234,6 +240,7 @@ typedef struct em_stage {
   int32_t layer;     /* for labels; -1: outside the layers */
   const char *label; /* static text: "qkv", "attention", "gate-up" ... */
   union {
+    em_stage_input input;
     em_stage_embed embed;
     em_stage_linear linear;
     em_stage_rope_store rope_store;
@@ -261,7 +268,8 @@ typedef struct em_program_desc {
   uint32_t max_slots;
   uint32_t max_pages;   /* of one slot's page table */
   em_kv *kv;
-  em_value logits;      /* float32 [outputs, n_vocab] */
+  em_value result;      /* that the host reads after a step: logits [outputs, n_vocab], or what another program goes on
+                           with [rows, width] */
 } em_program_desc;
 
 /* Bytes a program allocates: scratch and the backend's own working memory. The weights and the cache may be without data. */
@@ -280,13 +288,15 @@ typedef struct em_step {
   const uint32_t *page_tables; /* [n_slots][max_pages]: page ids for positions 0.. */
   uint32_t n_outputs;
   const uint32_t *outputs;     /* [n_outputs]: rows whose logits are wanted, rising */
+  const float *input;          /* [n_rows, width] of a program with an input stage, else not looked at */
 } em_step;
 
-/* Runs every stage for the step and returns when the logits are there. No allocation, no system call but waking threads. */
+/* Runs every stage for the step and returns when the result is there. No allocation, no system call but waking threads. */
 em_status em_backend_run(em_program *program, const em_step *step, em_error *error) EM_MUST_USE;
 
-/* The logits of output i of the last step: float32 [n_vocab], valid until the next run. */
-const float *em_program_logits(const em_program *program, uint32_t output);
+/* Row i of the last step's result, of output i where the result is of outputs only: float32 [width], valid until the
+ * next run. The rows lie one behind the other. */
+const float *em_program_result(const em_program *program, uint32_t row);
 
 /* What the last step read, counted where it is read. */
 typedef struct em_step_counters {

@@ -28,7 +28,7 @@ typedef struct em_backend_fns {
   em_status (*program_new)(em_backend *backend, const em_program *common, em_program **out, em_error *error);
   void (*program_free)(em_program *program); /* frees its own parts and the structure, not the common copies */
   em_status (*run)(em_program *program, const em_step *step, em_error *error);
-  const float *(*logits)(const em_program *program, uint32_t output);
+  const float *(*result)(const em_program *program, uint32_t row);
 
   em_status (*measure)(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error); /* optional */
 } em_backend_fns;
@@ -61,6 +61,7 @@ struct em_program {
   em_program_desc desc;  /* its stages and values are copies that the front owns */
   uint8_t *slot_seen;    /* [max_slots], scratch of the step's check */
   uint64_t min_table_rows; /* rows of the smallest embedding table; UINT64_MAX without one */
+  bool has_input;            /* its first stage is EM_STAGE_INPUT */
   em_step_counters counters; /* of the last step; filled by run */
 };
 

@@ -331,7 +331,7 @@ static void sample(em_engine *engine, em_slot *slot) {
   }
   if (may_go_on) {
     em_sampler_input input = {
-        .logits = em_program_logits(engine->program, slot->output),
+        .logits = em_program_result(engine->program, slot->output),
         .sampling = &params->sampling,
         .history = slot->tokens,
         .n_history = slot->n_tokens,
@@ -544,7 +544,7 @@ em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n,
     EM_TRY(em_backend_run(program, &step, error));
     engine->counters = em_program_counters(program);
     for (uint32_t i = 0; i < step.n_rows; i++)
-      EM_TRY(on_row(user, first + i, em_program_logits(program, i), error));
+      EM_TRY(on_row(user, first + i, em_program_result(program, i), error));
   }
 fail:
   em_pages_release(engine->pages, pages);

@@ -44,7 +44,7 @@ em_program_desc em_plan_program(const em_plan *plan, const em_model_program *par
       .max_slots = plan->n_slots,
       .max_pages = plan->max_pages,
       .kv = kv,
-      .logits = parts->logits,
+      .result = parts->result,
   };
 }
 

@@ -83,10 +83,13 @@ static void touch(life *lives, em_value value, uint32_t stage) {
   l->death = stage;
 }
 
-static void find_lives(const em_builder *builder, life *lives, em_value logits) {
+static void find_lives(const em_builder *builder, life *lives, em_value result) {
   for (uint32_t i = 0; i < builder->n_stages; i++) {
     const em_stage *stage = &builder->stages[i];
     switch (stage->kind) {
+    case EM_STAGE_INPUT:
+      touch(lives, stage->input.out, i);
+      break;
     case EM_STAGE_EMBED:
       touch(lives, stage->embed.out, i);
       break;
@@ -106,8 +109,8 @@ static void find_lives(const em_builder *builder, life *lives, em_value logits) 
       break;
     }
   }
-  /* The logits are read after the last stage. */
-  touch(lives, logits, builder->n_stages);
+  /* The result is read after the last stage. */
+  touch(lives, result, builder->n_stages);
 }
 
 /* The lowest place for value v beside all values before it whose lives meet its own. */
@@ -132,13 +135,13 @@ static bool place(em_value_desc *values, const life *lives, uint32_t v) {
   return true;
 }
 
-em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max_outputs, em_value logits,
+em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max_outputs, em_value result,
                             em_model_program *out, em_error *error) {
   em_status status = EM_OK;
   life *lives = em_calloc(builder->n_values + 1u, sizeof *lives);
   if (builder->failed || !lives)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
-  find_lives(builder, lives, logits);
+  find_lives(builder, lives, result);
 
   uint64_t scratch = 0;
   for (uint32_t v = 0; v < builder->n_values; v++) {
@@ -158,7 +161,7 @@ em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max
       .values = builder->values,
       .n_values = builder->n_values,
       .scratch_floats = scratch,
-      .logits = logits,
+      .result = result,
   };
   builder->stages = NULL;
   builder->values = NULL;
@@ -174,8 +177,8 @@ em_status em_model_build(const em_model *model, const em_model_weights *weights,
   em_builder *builder = em_builder_new(weights);
   if (!builder)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-  em_value logits = model->family->build(model, builder);
-  em_status status = em_builder_finish(builder, max_rows, max_outputs, logits, out, error);
+  em_value result = model->family->build(model, builder);
+  em_status status = em_builder_finish(builder, max_rows, max_outputs, result, out, error);
   em_builder_free(builder);
   return status;
 }

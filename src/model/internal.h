@@ -99,7 +99,7 @@ typedef struct em_family {
   const em_rule_group *const *globals, *const *layer; /* each list ends with NULL */
   /* Relations between hyper-parameters that only this family has. NULL: none. */
   em_status (*check)(const em_hparams *hparams, em_error *error);
-  /* Emits the stages of a step; returns the value of the logits. */
+  /* Emits the stages of a step; returns the value of the result. */
   em_value (*build)(const em_model *model, em_builder *builder);
 } em_family;
 
@@ -138,7 +138,7 @@ em_value em_builder_value(em_builder *builder, uint32_t width, bool outputs_only
 void em_builder_emit(em_builder *builder, em_stage stage);
 
 /* Places the values by their lives and hands the program over. */
-em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max_outputs, em_value logits,
+em_status em_builder_finish(em_builder *builder, uint32_t max_rows, uint32_t max_outputs, em_value result,
                             em_model_program *out, em_error *error) EM_MUST_USE;
 
 /* --- Parts that families share ------------------------------------------------------------------------------------ */

@@ -83,7 +83,7 @@ typedef struct em_model_program {
   em_value_desc *values;
   uint32_t n_values;
   uint64_t scratch_floats;
-  em_value logits;
+  em_value result;
 } em_model_program;
 
 /* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows), and

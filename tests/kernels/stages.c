@@ -159,7 +159,7 @@ static void run_linear(em_backend *backend, const linear_case *c, const tensor *
                           .max_rows = MAX_ROWS,
                           .max_outputs = MAX_ROWS,
                           .max_slots = 2,
-                          .logits = c->outputs_only ? 2 : 3};
+                          .result = c->outputs_only ? 2 : 3};
   em_program *program = NULL;
   uint64_t bytes = 0;
   CHECK(em_program_bytes(backend, &desc, &bytes, &error) == EM_OK && bytes > 0);
@@ -179,7 +179,7 @@ static void run_linear(em_backend *backend, const linear_case *c, const tensor *
                  .n_outputs = MAX_ROWS, .outputs = outputs};
   CHECK(em_backend_run(program, &all, &error) == EM_OK);
   for (uint32_t r = 0; r < MAX_ROWS; r++)
-    memcpy(out + (size_t)r * width, em_program_logits(program, r), width * sizeof *out);
+    memcpy(out + (size_t)r * width, em_program_result(program, r), width * sizeof *out);
   uint64_t matrices = c->outputs_only ? 0 : (uint64_t)width * ((width + 15) / 16 * 16) * 4;
   for (unsigned p = 0; p < c->n_parts; p++) {
     CHECK(em_weights_bytes(backend, &w[p].desc, &bytes, &error) == EM_OK);
@@ -195,7 +195,7 @@ static void run_linear(em_backend *backend, const linear_case *c, const tensor *
                     .n_outputs = n > 2 ? 3 : 1, .outputs = some};
     CHECK(em_backend_run(program, &part, &error) == EM_OK);
     for (uint32_t o = 0; o < part.n_outputs; o++)
-      CHECK(memcmp(em_program_logits(program, o), out + (size_t)(first + some[o]) * width, width * sizeof *out) == 0);
+      CHECK(memcmp(em_program_result(program, o), out + (size_t)(first + some[o]) * width, width * sizeof *out) == 0);
   }
   em_program_free(program);
   for (unsigned i = 0; i < 9; i++)
@@ -312,7 +312,7 @@ static void open_run(attention_run *run, const attention_case *c, const tensor t
        .linear = {.x = 1, .n_parts = 1, .w = {run->weights[4]}, .residual = EM_NO_VALUE, .outputs_only = true, .out = 2}}};
   em_program_desc desc = {.stages = stages, .n_stages = 4, .values = values, .n_values = 3, .scratch_floats = 196608,
                           .max_rows = CHUNK, .max_outputs = CHUNK, .max_slots = N_SLOTS, .max_pages = MAX_PAGES,
-                          .kv = run->kv, .logits = 2};
+                          .kv = run->kv, .result = 2};
   CHECK(em_program_new(run->backend, &desc, &run->program, &error) == EM_OK);
   if (!run->program) {
     fprintf(stderr, "%s\n", error.text);
@@ -353,7 +353,7 @@ static void feed(attention_run *run, const attention_case *c, unsigned chunk, co
     em_step step = {n, tokens, positions, slots, N_SLOTS, page_tables, n, outputs};
     CHECK(em_backend_run(run->program, &step, &error) == EM_OK);
     for (uint32_t r = 0; r < n; r++)
-      memcpy(out[slots[r]] + (size_t)positions[r] * run->width, em_program_logits(run->program, r), run->width * sizeof(float));
+      memcpy(out[slots[r]] + (size_t)positions[r] * run->width, em_program_result(run->program, r), run->width * sizeof(float));
   }
 }
 
@@ -498,10 +498,10 @@ static void test_copy(em_type kv) {
     /* The copy is made before the original's position n is written over. */
     CHECK(em_kv_copy(run.kv, 5, 9, n, &error) == EM_OK);
     CHECK(em_backend_run(run.program, &step, &error) == EM_OK);
-    memcpy(before, em_program_logits(run.program, 0), sizeof before);
+    memcpy(before, em_program_result(run.program, 0), sizeof before);
     step.page_tables = other;
     CHECK(em_backend_run(run.program, &step, &error) == EM_OK);
-    CHECK(memcmp(before, em_program_logits(run.program, 0), sizeof before) == 0);
+    CHECK(memcmp(before, em_program_result(run.program, 0), sizeof before) == 0);
   }
   CHECK(em_kv_copy(run.kv, 5, 1000, 1, NULL) == EM_ERR_ARGUMENT);
   close_run(&run);
@@ -544,7 +544,7 @@ static void test_refused(void) {
        .label = "head",
        .linear = {.x = 0, .n_parts = 1, .w = {weights}, .residual = EM_NO_VALUE, .outputs_only = true, .out = 1}}};
   em_program_desc desc = {.stages = stages, .n_stages = 2, .values = values, .n_values = 2, .scratch_floats = 1024,
-                          .max_rows = 4, .max_outputs = 4, .max_slots = 2, .max_pages = 1, .kv = kv, .logits = 1};
+                          .max_rows = 4, .max_outputs = 4, .max_slots = 2, .max_pages = 1, .kv = kv, .result = 1};
   em_program *program = NULL;
   values[1].offset = 64; /* the output over the input */
   CHECK(em_program_new(backend, &desc, &program, NULL) == EM_ERR_ARGUMENT);
@@ -554,9 +554,9 @@ static void test_refused(void) {
   values[1].width = 21;
   CHECK(em_program_new(backend, &desc, &program, NULL) == EM_ERR_ARGUMENT);
   values[1].width = 20;
-  desc.logits = 0;
+  desc.result = 2;
   CHECK(em_program_new(backend, &desc, &program, NULL) == EM_ERR_ARGUMENT);
-  desc.logits = 1;
+  desc.result = 1;
   /* Weights without data serve sizes only. */
   em_weights *shape = NULL;
   CHECK(em_weights_new(backend, &t.desc, NULL, NULL, &shape, NULL) == EM_OK && shape);
@@ -601,6 +601,59 @@ static void test_refused(void) {
   free_tensor(&t);
 }
 
+/* A program that ends with the rows of its embedding, and one that goes on with them: together as one. */
+static void test_handover(void) {
+  em_backend *backend = open_cpu(em_cpu_best_isa(), 2);
+  tensor t = make_tensor(EM_TYPE_F16, 64, 20, EM_USE_TABLE | EM_USE_MATRIX);
+  em_weights *weights = load(backend, &t);
+  em_value_desc values[2] = {{64, false, 0}, {20, true, 512}};
+  em_stage stages[2] = {
+      {.kind = EM_STAGE_EMBED, .label = "embed", .embed = {weights, 1.0f, 0}},
+      {.kind = EM_STAGE_LINEAR,
+       .label = "head",
+       .linear = {.x = 0, .n_parts = 1, .w = {weights}, .residual = EM_NO_VALUE, .outputs_only = true, .out = 1}}};
+  em_program_desc desc = {.stages = stages, .n_stages = 2, .values = values, .n_values = 2, .scratch_floats = 1024,
+                          .max_rows = 4, .max_outputs = 4, .max_slots = 1, .result = 1};
+  em_program *whole = NULL, *begin = NULL, *end = NULL;
+  CHECK(em_program_new(backend, &desc, &whole, NULL) == EM_OK && whole);
+  desc.n_stages = 1;
+  desc.result = 0;
+  CHECK(em_program_new(backend, &desc, &begin, NULL) == EM_OK && begin);
+  em_stage input = {.kind = EM_STAGE_INPUT, .label = "input", .input = {2}};
+  desc.n_stages = 2;
+  desc.result = 1;
+  stages[0] = input;
+  CHECK(em_program_new(backend, &desc, &end, NULL) == EM_ERR_ARGUMENT); /* no such value */
+  input.input.out = 1;
+  stages[0] = input;
+  CHECK(em_program_new(backend, &desc, &end, NULL) == EM_ERR_ARGUMENT); /* a value of outputs only */
+  stages[0].input.out = 0;
+  CHECK(em_program_new(backend, &desc, &end, NULL) == EM_OK && end);
+  int32_t tokens[4] = {19, 3, 0, 7};
+  uint32_t positions[4] = {0, 1, 2, 3}, slots[4] = {0}, outputs[2] = {1, 3};
+  em_step step = {.n_rows = 4, .tokens = tokens, .positions = positions, .slots = slots, .n_slots = 1, .n_outputs = 2,
+                  .outputs = outputs};
+  CHECK(em_backend_run(end, &step, NULL) == EM_ERR_ARGUMENT); /* no input */
+  CHECK(em_backend_run(whole, &step, NULL) == EM_OK);
+  CHECK(em_backend_run(begin, &step, NULL) == EM_OK);
+  step.input = em_program_result(begin, 0);
+  for (uint32_t r = 0; r < 4; r++)
+    CHECK(memcmp(em_program_result(begin, r), t.values + (size_t)tokens[r] * 64, 64 * sizeof(float)) == 0);
+  CHECK(em_program_result(begin, 4) == NULL);
+  CHECK(em_backend_run(end, &step, NULL) == EM_OK);
+  CHECK(memcmp(em_program_result(end, 0), em_program_result(whole, 0), 2 * 20 * sizeof(float)) == 0);
+  stages[0].kind = EM_STAGE_LINEAR;
+  stages[0].linear = stages[1].linear;
+  stages[1] = input;
+  CHECK(em_program_new(backend, &desc, &(em_program *){NULL}, NULL) == EM_ERR_ARGUMENT); /* not the first stage */
+  em_program_free(whole);
+  em_program_free(begin);
+  em_program_free(end);
+  em_weights_free(weights);
+  em_backend_close(backend);
+  free_tensor(&t);
+}
+
 int main(void) {
   static const em_type types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q5_K, EM_TYPE_Q6_K};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -633,5 +686,6 @@ int main(void) {
   test_copy(EM_TYPE_F16);
   test_copy(EM_TYPE_Q8_0);
   test_refused();
+  test_handover();
   return check_done();
 }

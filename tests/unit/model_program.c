@@ -111,7 +111,7 @@ static void check_places(const em_model_program *program, uint32_t max_rows, uin
       touch(lives, s->attention.out, i);
     }
   }
-  touch(lives, program->logits, program->n_stages);
+  touch(lives, program->result, program->n_stages);
   uint64_t sum = 0, most = 0;
   for (uint32_t a = 0; a < program->n_values; a++) {
     const em_value_desc *x = &program->values[a];
@@ -164,7 +164,7 @@ static void check_program(const char *architecture, const edit *edits) {
         .max_slots = 1,
         .max_pages = 2,
         .kv = kv,
-        .logits = program.logits,
+        .result = program.result,
     };
     uint64_t bytes = 0;
     CHECK_INT(em_program_bytes(backend, &desc, &bytes, &error), EM_OK);
@@ -206,8 +206,8 @@ static void check_settings(void) {
   CHECK(stages[1].linear.n_parts == 3 && stages[1].linear.norm && stages[1].linear.norm_eps == 1e-5f);
   const em_stage_linear *head = &stages[program.n_stages - 1].linear;
   CHECK(head->outputs_only && head->w[0] == stages[0].embed.table && head->norm);
-  CHECK_INT(program.values[program.logits].width, 32);
-  CHECK(program.values[program.logits].outputs_only);
+  CHECK_INT(program.values[program.result].width, 32);
+  CHECK(program.values[program.result].outputs_only);
   em_model_program_clear(&program);
   em_model_weights_free(weights);
   close_model(&o);

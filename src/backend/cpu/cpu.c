@@ -64,7 +64,7 @@ static const em_backend_fns cpu_fns = {
     .program_new = em_cpu_program_new,
     .program_free = em_cpu_program_free,
     .run = em_cpu_run,
-    .logits = em_cpu_logits,
+    .result = em_cpu_result,
 };
 
 em_status em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error) {

@@ -80,4 +80,4 @@ em_status em_cpu_program_bytes(const em_backend *backend, const em_program_desc 
 em_status em_cpu_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error);
 void em_cpu_program_free(em_program *program);
 em_status em_cpu_run(em_program *program, const em_step *step, em_error *error);
-const float *em_cpu_logits(const em_program *program, uint32_t output);
+const float *em_cpu_result(const em_program *program, uint32_t row);

@@ -186,8 +186,8 @@ void em_cpu_program_free(em_program *program) {
   free_parts((em_cpu_program *)program);
 }
 
-const float *em_cpu_logits(const em_program *base, uint32_t output) {
-  return em_cpu_value((const em_cpu_program *)base, base->desc.logits, output);
+const float *em_cpu_result(const em_program *base, uint32_t row) {
+  return em_cpu_value((const em_cpu_program *)base, base->desc.result, row);
 }
 
 /* --- Small stages ---------------------------------------------------------------------------------------------------------- */
@@ -208,6 +208,13 @@ static void prepare_ropes(em_cpu_program *program, unsigned thread) {
       }
     }
   }
+}
+
+static void run_input(em_cpu_program *program, const em_stage_input *stage, unsigned thread) {
+  size_t width = program->common.desc.values[stage->out].width;
+  size_t end, first = em_cpu_share(program->step->n_rows, thread, program->cpu->n_threads, &end);
+  memcpy(em_cpu_value(program, stage->out, first), program->step->input + first * width,
+         (end - first) * width * sizeof(float));
 }
 
 static void run_embed(em_cpu_program *program, const em_stage_embed *stage, unsigned thread) {
@@ -272,6 +279,9 @@ static void run_thread(void *user, unsigned thread, unsigned n_threads) {
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     const em_stage *stage = &desc->stages[i];
     switch (stage->kind) {
+    case EM_STAGE_INPUT:
+      run_input(program, &stage->input, thread);
+      break;
     case EM_STAGE_EMBED:
       run_embed(program, &stage->embed, thread);
       break;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The null backend: it holds no tensors, counts what a step would read, and answers zero logits. Plans, the scheduler and the
+/* The null backend: it holds no tensors, counts what a step would read, and answers zeros. Plans, the scheduler and the
  * paging of the KV cache are tested with it in milliseconds. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 typedef struct null_program {
   em_program common;
-  float *logits; /* zeros */
+  float *result; /* zeros */
 } null_program;
 
 static void null_close(em_backend *backend) {
@@ -64,28 +64,28 @@ static em_status null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_
 
 static em_status null_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                     em_error *error) {
-  *out = (uint64_t)desc->max_outputs * desc->values[desc->logits].width * sizeof(float);
+  *out = (uint64_t)em_value_max_rows(desc, desc->result) * desc->values[desc->result].width * sizeof(float);
   return EM_OK;
 }
 
 static em_status null_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
   null_program *program = em_calloc(1, sizeof *program);
-  size_t width = common->desc.values[common->desc.logits].width;
-  float *logits = em_calloc(common->desc.max_outputs * width, sizeof *logits);
-  if (!program || !logits) {
+  size_t width = common->desc.values[common->desc.result].width;
+  float *result = em_calloc(em_value_max_rows(&common->desc, common->desc.result) * width, sizeof *result);
+  if (!program || !result) {
     free(program);
-    free(logits);
+    free(result);
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for a program");
   }
   program->common = *common;
-  program->logits = logits;
+  program->result = result;
   *out = &program->common;
   return EM_OK;
 }
 
 static void null_program_free(em_program *base) {
   null_program *program = (null_program *)base;
-  free(program->logits);
+  free(program->result);
   free(program);
 }
 
@@ -109,6 +109,7 @@ static em_status null_run(em_program *program, const em_step *step, em_error *er
                                token_bytes(desc->kv->type, &desc->kv->layers[stage->attention.kv_layer]);
       }
       break;
+    case EM_STAGE_INPUT:
     case EM_STAGE_ROPE_STORE:
     case EM_N_STAGE_KINDS:
       break;
@@ -118,8 +119,8 @@ static em_status null_run(em_program *program, const em_step *step, em_error *er
   return EM_OK;
 }
 
-static const float *null_logits(const em_program *program, uint32_t output) {
-  return ((const null_program *)program)->logits + (size_t)output * program->desc.values[program->desc.logits].width;
+static const float *null_result(const em_program *program, uint32_t row) {
+  return ((const null_program *)program)->result + (size_t)row * program->desc.values[program->desc.result].width;
 }
 
 static const em_backend_fns null_fns = {
@@ -135,7 +136,7 @@ static const em_backend_fns null_fns = {
     .program_new = null_program_new,
     .program_free = null_program_free,
     .run = null_run,
-    .logits = null_logits,
+    .result = null_result,
 };
 
 em_status em_null_open(const em_backend_params *params, em_backend **out, em_error *error) {

@@ -9,7 +9,7 @@
 const uint32_t em_vk_family_columns[EM_VK_N_FAMILIES] = {1, 4, 8};
 
 typedef struct sizes {
-  uint64_t scratch, step_words, rotation_words, logits, normed, partial;
+  uint64_t scratch, step_words, rotation_words, input, result, normed, partial;
   uint32_t n_rotations, max_dispatches;
 } sizes;
 
@@ -49,6 +49,8 @@ static em_status measure(const em_program_desc *desc, sizes *out, em_error *erro
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     const em_stage *stage = &desc->stages[i];
     out->max_dispatches += 2;
+    if (stage->kind == EM_STAGE_INPUT)
+      out->input = (uint64_t)desc->max_rows * desc->values[stage->input.out].width;
     if (stage->kind == EM_STAGE_LINEAR) {
       const em_stage_linear *l = &stage->linear;
       for (uint32_t p = 0; p < l->n_parts; p++)
@@ -78,14 +80,14 @@ static em_status measure(const em_program_desc *desc, sizes *out, em_error *erro
     }
   }
   for (uint32_t i = 0; i < desc->n_values; i++) {
-    if ((em_value)i == desc->logits)
+    if ((em_value)i == desc->result)
       continue;
     const em_value_desc *value = &desc->values[i];
     uint64_t end = value->offset + (uint64_t)em_value_max_rows(desc, (em_value)i) * value->width;
     out->scratch = end > out->scratch ? end : out->scratch;
   }
   out->normed = width_normed * rows_normed;
-  out->logits = (uint64_t)desc->max_outputs * desc->values[desc->logits].width;
+  out->result = (uint64_t)em_value_max_rows(desc, desc->result) * desc->values[desc->result].width;
   out->rotation_words = rotation_values * desc->max_rows;
   out->step_words = EM_VK_STEP_HEADER + 3ull * desc->max_rows + desc->max_outputs +
                     (uint64_t)desc->max_slots * desc->max_pages + out->rotation_words;
@@ -98,8 +100,8 @@ em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_de
   sizes s;
   em_status status = measure(desc, &s, error);
   if (status == EM_OK)
-    *out =
-        4 * (s.scratch + s.step_words + s.logits + s.normed + s.partial) + 12ull * EM_VK_N_FAMILIES * s.max_dispatches;
+    *out = 4 * (s.scratch + s.step_words + s.input + s.result + s.normed + s.partial) +
+           12ull * EM_VK_N_FAMILIES * s.max_dispatches;
   return status;
 }
 
@@ -169,7 +171,9 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.scratch, "scratch", &program->scratch, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s.step_words + 12ull * EM_VK_N_FAMILIES * s.max_dispatches, "step",
                           &program->step, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s.logits, "logits", &program->logits, error));
+  if (s.input > 0)
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s.input, "input", &program->input, error));
+  EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s.result, "result", &program->result, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.normed, "normed", &program->normed, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.partial, "partial", &program->partial, error));
   uint64_t size = 4 * s.step_words;
@@ -195,7 +199,8 @@ void em_vulkan_program_free(em_program *base) {
   }
   em_vk_buffer_free(vk, &program->scratch);
   em_vk_buffer_free(vk, &program->step);
-  em_vk_buffer_free(vk, &program->logits);
+  em_vk_buffer_free(vk, &program->input);
+  em_vk_buffer_free(vk, &program->result);
   em_vk_buffer_free(vk, &program->normed);
   em_vk_buffer_free(vk, &program->partial);
   for (uint32_t i = 0; program->rotations && i < program->n_rotations; i++)

@@ -47,7 +47,7 @@ typedef struct em_vk_rotation {
 
 typedef struct em_vulkan_program {
   em_program base;
-  em_vk_buffer scratch, step, logits, normed, partial;
+  em_vk_buffer scratch, step, input, result, normed, partial;
   VkCommandBuffer commands[EM_VK_N_FAMILIES];
   em_vk_dispatch
       *dispatches[EM_VK_N_FAMILIES]; /* in the order of recording; their sizes stand behind the step's words */

@@ -46,8 +46,8 @@ typedef struct recorder {
 } recorder;
 
 static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
-  if (value == program->base.desc.logits)
-    return program->logits.address;
+  if (value == program->base.desc.result)
+    return program->result.address;
   return program->scratch.address + 4 * program->base.desc.values[value].offset;
 }
 
@@ -76,6 +76,25 @@ static void barrier(recorder *r) {
                             .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
   r->vulkan->vk.fn.CmdPipelineBarrier(r->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                                       VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+/* Copies as many rows as the family may have: how many the step has is not known yet. */
+static void record_input(recorder *r, const em_stage_input *input) {
+  em_vulkan_program *program = r->program;
+  const em_program_desc *desc = &program->base.desc;
+  const em_value_desc *value = &desc->values[input->out];
+  const em_vk_functions *fn = &r->vulkan->vk.fn;
+  const uint32_t most[EM_VK_N_FAMILIES] = {1, EM_VK_FEW_ROWS, UINT32_MAX};
+  uint64_t rows = desc->max_rows < most[r->family] ? desc->max_rows : most[r->family];
+  bool is_result = input->out == desc->result;
+  VkBufferCopy region = {.dstOffset = is_result ? 0 : 4 * value->offset, .size = 4 * rows * value->width};
+  VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                            .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+                            .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
+  fn->CmdCopyBuffer(r->commands, program->input.buffer, is_result ? program->result.buffer : program->scratch.buffer, 1,
+                    &region);
+  fn->CmdPipelineBarrier(r->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
+                         &memory, 0, NULL, 0, NULL);
 }
 
 static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error *error) {
@@ -287,6 +306,9 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_fami
     if (vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
       vk->fn.CmdBeginDebugUtilsLabelEXT(r.commands, &label);
     switch (stage->kind) {
+    case EM_STAGE_INPUT:
+      record_input(&r, &stage->input);
+      break;
     case EM_STAGE_EMBED:
       EM_TRY(record_embed(&r, &stage->embed, error));
       break;

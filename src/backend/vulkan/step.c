@@ -84,6 +84,9 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
   if (vulkan->vk.failed) /* and may still read the step that failed */
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   write_step(program, step, family);
+  if (base->has_input)
+    memcpy(program->input.mapped, step->input,
+           (size_t)step->n_rows * base->desc.values[base->desc.stages[0].input.out].width * sizeof(float));
   em_status status = em_vk_submit(&vulkan->vk, program->commands[family], "running a step", error);
   if (status != EM_OK)
     return status;
@@ -103,7 +106,7 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
   return EM_OK;
 }
 
-const float *em_vulkan_logits(const em_program *base, uint32_t output) {
+const float *em_vulkan_result(const em_program *base, uint32_t row) {
   const em_vulkan_program *program = (const em_vulkan_program *)base;
-  return (const float *)program->logits.mapped + (uint64_t)output * base->desc.values[base->desc.logits].width;
+  return (const float *)program->result.mapped + (uint64_t)row * base->desc.values[base->desc.result].width;
 }

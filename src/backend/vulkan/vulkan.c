@@ -26,7 +26,7 @@ static const em_backend_fns functions = {
     .program_new = em_vulkan_program_new,
     .program_free = em_vulkan_program_free,
     .run = em_vulkan_run,
-    .logits = em_vulkan_logits,
+    .result = em_vulkan_result,
     .measure = em_vulkan_measure,
 };
 

@@ -89,7 +89,7 @@ em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_de
 em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error);
 void em_vulkan_program_free(em_program *program);
 em_status em_vulkan_run(em_program *program, const em_step *step, em_error *error);
-const float *em_vulkan_logits(const em_program *program, uint32_t output);
+const float *em_vulkan_result(const em_program *program, uint32_t row);
 
 /* --- Measuring --- */
 

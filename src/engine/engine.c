@@ -102,7 +102,8 @@ static em_status occupy_device(em_engine *engine, em_progress_fn progress, void 
   /* The cache before the weights: if memory runs out nevertheless, it does so before a long read. */
   em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
   EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
-  EM_TRY(em_model_load(engine->model, engine->backend, progress, user, &engine->weights, error));
+  EM_TRY(em_model_load(engine->model, em_model_all_blocks(engine->model), engine->backend, progress, user,
+                       &engine->weights, error));
   EM_TRY(make_program(engine, error));
   em_pages_restart(engine->pages, engine->kv, engine->plan.n_pages);
 fail:

@@ -28,7 +28,7 @@ typedef struct planner {
 
 em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model) {
   em_kv_desc desc = {.type = plan->kv_type, .n_pages = plan->n_pages};
-  desc.layers = em_model_kv_layers(model, &desc.n_layers);
+  desc.layers = em_model_kv_layers(model, em_model_all_blocks(model), &desc.n_layers);
   return desc;
 }
 
@@ -177,8 +177,9 @@ em_status em_plan_make(const em_model *model, em_backend *backend, const em_engi
   out->kv_bytes_per_token = em_model_kv_token_bytes(model, params->kv_type);
 
   EM_TRY(find_available(backend, params, &out->memory, error));
-  EM_TRY(em_model_weights_bytes(model, backend, &out->memory.weights_bytes, &out->weights_bytes_per_token, error));
-  EM_TRY(em_model_describe(model, backend, &p.weights, error));
+  EM_TRY(em_model_weights_bytes(model, em_model_all_blocks(model), backend, &out->memory.weights_bytes,
+                                &out->weights_bytes_per_token, error));
+  EM_TRY(em_model_describe(model, em_model_all_blocks(model), backend, &p.weights, error));
   EM_TRY(em_model_build(model, p.weights, out->batch_rows, out->n_slots, &p.parts, error));
   EM_TRY(choose_sizes(&p, params->context_tokens, error));
   if (!fits(&p)) {

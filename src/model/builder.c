@@ -40,6 +40,10 @@ void em_builder_free(em_builder *builder) {
   free(builder);
 }
 
+em_model_blocks em_builder_blocks(const em_builder *builder) {
+  return builder->weights->blocks;
+}
+
 const em_weights *em_builder_weights(const em_builder *builder, int32_t layer, em_tensor_slot slot) {
   return em_model_weights_at(builder->weights, layer, slot);
 }

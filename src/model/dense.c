@@ -33,7 +33,8 @@ static const em_tensor_rule ffn_rules[] = {
 };
 const em_rule_group em_rules_ffn = EM_RULES(ffn_rules);
 
-static void build_attention(const em_model *model, em_builder *builder, int32_t layer, em_rope_kind rope, em_value x) {
+static void build_attention(const em_model *model, em_builder *builder, int32_t layer, uint32_t kv_layer,
+                            em_rope_kind rope, em_value x) {
   const em_hparams *hparams = &model->hparams;
   const em_layer_shape *shape = &hparams->layers[layer];
   uint32_t qkv_width = shape->n_heads * hparams->k_dim + shape->n_kv_heads * (hparams->k_dim + hparams->v_dim);
@@ -62,7 +63,7 @@ static void build_attention(const em_model *model, em_builder *builder, int32_t 
 
   em_stage_rope_store store = {
       .qkv = qkv,
-      .kv_layer = (uint32_t)layer,
+      .kv_layer = kv_layer,
       .n_heads = shape->n_heads,
       .q_norm = em_builder_weights(builder, layer, EM_SLOT_ATTN_Q_NORM),
       .k_norm = em_builder_weights(builder, layer, EM_SLOT_ATTN_K_NORM),
@@ -84,7 +85,7 @@ static void build_attention(const em_model *model, em_builder *builder, int32_t 
   em_stage_attention attention = {
       .qkv = qkv,
       .out = heads,
-      .kv_layer = (uint32_t)layer,
+      .kv_layer = kv_layer,
       .n_heads = shape->n_heads,
       .scale = hparams->attention_scale,
   };
@@ -128,14 +129,23 @@ static void build_feed_forward(const em_model *model, em_builder *builder, int32
 }
 
 em_value em_build_dense(const em_model *model, em_builder *builder, em_rope_kind rope) {
+  em_model_blocks blocks = em_builder_blocks(builder);
   em_value x = em_builder_value(builder, model->hparams.n_embd, false);
-  em_stage_embed embed = {.table = em_builder_weights(builder, -1, EM_SLOT_TOKEN_EMBD), .scale = 1, .out = x};
-  em_builder_emit(builder, (em_stage){.kind = EM_STAGE_EMBED, .layer = -1, .label = "embed", .embed = embed});
-
-  for (int32_t layer = 0; layer < (int32_t)model->hparams.n_layers; layer++) {
-    build_attention(model, builder, layer, rope, x);
-    build_feed_forward(model, builder, layer, x);
+  if (blocks.first == 0) {
+    em_stage_embed embed = {.table = em_builder_weights(builder, -1, EM_SLOT_TOKEN_EMBD), .scale = 1, .out = x};
+    em_builder_emit(builder, (em_stage){.kind = EM_STAGE_EMBED, .layer = -1, .label = "embed", .embed = embed});
+  } else {
+    em_builder_emit(builder, (em_stage){.kind = EM_STAGE_INPUT, .layer = -1, .label = "input", .input = {x}});
   }
+
+  uint32_t first, n;
+  em_model_layers_of(model, blocks, &first, &n);
+  for (uint32_t i = 0; i < n; i++) {
+    build_attention(model, builder, (int32_t)(first + i), i, rope, x);
+    build_feed_forward(model, builder, (int32_t)(first + i), x);
+  }
+  if (blocks.end < model->hparams.n_layers + 2)
+    return x;
 
   em_value logits = em_builder_value(builder, model->hparams.n_vocab, true);
   em_stage_linear head = {

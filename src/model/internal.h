@@ -99,7 +99,7 @@ typedef struct em_family {
   const em_rule_group *const *globals, *const *layer; /* each list ends with NULL */
   /* Relations between hyper-parameters that only this family has. NULL: none. */
   em_status (*check)(const em_hparams *hparams, em_error *error);
-  /* Emits the stages of a step; returns the value of the result. */
+  /* Emits the stages of the builder's blocks; returns the value of the result. */
   em_value (*build)(const em_model *model, em_builder *builder);
 } em_family;
 
@@ -119,7 +119,8 @@ struct em_model {
 
 struct em_model_weights {
   const em_model *model;
-  em_weights **items; /* [n_tensors] */
+  em_model_blocks blocks;
+  em_weights **items; /* [n_tensors]; NULL where no block needs the tensor */
 };
 
 /* The weights bound to a slot of a layer (-1: of the whole model), or NULL where the model has none. */
@@ -130,6 +131,9 @@ const em_weights *em_model_weights_at(const em_model_weights *weights, int32_t l
 /* Starts with no stage. Failures latch and are reported by em_builder_finish. */
 em_builder *em_builder_new(const em_model_weights *weights);
 void em_builder_free(em_builder *builder);
+
+/* The blocks that are built. */
+em_model_blocks em_builder_blocks(const em_builder *builder);
 
 /* The weights bound to a slot of a layer (-1: of the whole model), or NULL where the model has none. */
 const em_weights *em_builder_weights(const em_builder *builder, int32_t layer, em_tensor_slot slot);
@@ -149,6 +153,7 @@ extern const em_rule_group em_rules_ends;
  * up and down. */
 extern const em_rule_group em_rules_attention, em_rules_ffn;
 
-/* The stages of a dense transformer: embedding; for each layer qkv, rope and store, attention, output projection, gate
- * and up, down; the head. Biases, per-head norms, frequency factors and a fused qkv are used where they are bound. */
+/* The stages of a dense transformer, as far as they are asked for: embedding; for each layer qkv, rope and store,
+ * attention, output projection, gate and up, down; the head. Biases, per-head norms, frequency factors and a fused qkv
+ * are used where they are bound. */
 em_value em_build_dense(const em_model *model, em_builder *builder, em_rope_kind rope);

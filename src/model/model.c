@@ -108,7 +108,7 @@ static em_status bind_rule(em_model *model, int32_t layer, const em_tensor_rule 
   if (status != EM_OK)
     return status;
   model->bound[(size_t)(layer + 1) * EM_N_SLOTS + rule->slot] = (int32_t)model->n_tensors;
-  model->tensors[model->n_tensors++] = (em_model_tensor){tensor, rule->use};
+  model->tensors[model->n_tensors++] = (em_model_tensor){tensor, rule->use, layer};
   return EM_OK;
 }
 
@@ -289,9 +289,20 @@ uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes) {
   return row + ((tensor.use & (EM_USE_MATRIX | EM_USE_VECTOR)) ? bytes : 0);
 }
 
-const em_kv_layer *em_model_kv_layers(const em_model *model, uint32_t *n_layers) {
-  *n_layers = model->hparams.n_layers;
-  return model->kv_layers;
+em_model_blocks em_model_all_blocks(const em_model *model) {
+  return (em_model_blocks){0, model->hparams.n_layers + 2};
+}
+
+void em_model_layers_of(const em_model *model, em_model_blocks blocks, uint32_t *first, uint32_t *n) {
+  uint32_t end = blocks.end > model->hparams.n_layers ? model->hparams.n_layers : blocks.end - 1;
+  *first = blocks.first > 0 ? blocks.first - 1 : 0;
+  *n = end > *first ? end - *first : 0;
+}
+
+const em_kv_layer *em_model_kv_layers(const em_model *model, em_model_blocks blocks, uint32_t *n_layers) {
+  uint32_t first;
+  em_model_layers_of(model, blocks, &first, n_layers);
+  return model->kv_layers + first;
 }
 
 uint64_t em_model_kv_token_bytes(const em_model *model, em_type type) {

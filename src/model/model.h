@@ -38,6 +38,7 @@ const em_model_facts *em_model_get_facts(const em_model *model);
 typedef struct em_model_tensor {
   const em_gguf_tensor *file; /* name, type, shape and bytes */
   unsigned use;               /* of em_weights_use */
+  int32_t layer;              /* that it is of, or -1 */
 } em_model_tensor;
 
 size_t em_model_n_tensors(const em_model *model);
@@ -46,8 +47,19 @@ em_model_tensor em_model_tensor_at(const em_model *model, size_t i); /* i < em_m
 /* What decoding one token reads of weights whose stored size is bytes: all of a matrix or vector, a row of a table. */
 uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes);
 
-/* The layers of the KV cache: em_kv_desc.layers. The array lives as long as the model. */
-const em_kv_layer *em_model_kv_layers(const em_model *model, uint32_t *n_layers);
+/* A model is a row of n_layers + 2 blocks: the embedding (0), the layers (1 .. n_layers) and the head. Some of them,
+ * one behind the other, are what a device computes: blocks first .. end - 1. */
+typedef struct em_model_blocks {
+  uint32_t first, end; /* first < end <= n_layers + 2 */
+} em_model_blocks;
+
+em_model_blocks em_model_all_blocks(const em_model *model);
+
+/* The layers among the blocks: numbers *first .. *first + *n - 1 of 0 .. n_layers - 1. */
+void em_model_layers_of(const em_model *model, em_model_blocks blocks, uint32_t *first, uint32_t *n);
+
+/* The layers of the blocks' KV cache: em_kv_desc.layers. The array lives as long as the model. */
+const em_kv_layer *em_model_kv_layers(const em_model *model, em_model_blocks blocks, uint32_t *n_layers);
 
 /* Bytes one position takes in a KV cache of this type; 0 when the type cannot hold the heads (Q8_0 needs multiples of
  * 32). */
@@ -55,22 +67,25 @@ uint64_t em_model_kv_token_bytes(const em_model *model, em_type type);
 
 /* --- Weights on a backend ----------------------------------------------------------------------------------------- */
 
-/* Bytes of all weights as the backend would store them. EM_ERR_UNSUPPORTED names a tensor type it cannot hold.
+/* Bytes of the blocks' weights as the backend would store them. EM_ERR_UNSUPPORTED names a tensor type it cannot hold.
  * *step_bytes (or NULL): what decoding one token reads of them. */
-em_status em_model_weights_bytes(const em_model *model, const em_backend *backend, uint64_t *out, uint64_t *step_bytes,
-                                 em_error *error) EM_MUST_USE;
+em_status em_model_weights_bytes(const em_model *model, em_model_blocks blocks, const em_backend *backend,
+                                 uint64_t *out, uint64_t *step_bytes, em_error *error) EM_MUST_USE;
 
 /* Called on the loading thread about every 10 ms of reading and at the end, with bytes of the file; returning false
  * cancels. */
 typedef bool (*em_model_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
-/* Reads every tensor and uploads it. progress may be NULL. At the end the file must still be the one that was opened.
- * Errors: EM_ERR_CANCELLED, EM_ERR_CHANGED, EM_ERR_IO, EM_ERR_NO_MEMORY, those of the backend. */
-em_status em_model_load(const em_model *model, em_backend *backend, em_model_progress_fn progress, void *user,
-                        em_model_weights **out, em_error *error) EM_MUST_USE;
+/* Bytes of the file that em_model_load reads for the blocks, and counts as progress. */
+uint64_t em_model_file_bytes(const em_model *model, em_model_blocks blocks);
+
+/* Reads every tensor of the blocks and uploads it. progress may be NULL. At the end the file must still be the one that
+ * was opened. Errors: EM_ERR_CANCELLED, EM_ERR_CHANGED, EM_ERR_IO, EM_ERR_NO_MEMORY, those of the backend. */
+em_status em_model_load(const em_model *model, em_model_blocks blocks, em_backend *backend,
+                        em_model_progress_fn progress, void *user, em_model_weights **out, em_error *error) EM_MUST_USE;
 
 /* Makes weights without data, which serve only to size a program before loading. */
-em_status em_model_describe(const em_model *model, em_backend *backend, em_model_weights **out,
+em_status em_model_describe(const em_model *model, em_model_blocks blocks, em_backend *backend, em_model_weights **out,
                             em_error *error) EM_MUST_USE;
 void em_model_weights_free(em_model_weights *weights); /* NULL is legal; before the backend is closed */
 
@@ -86,8 +101,10 @@ typedef struct em_model_program {
   em_value result;
 } em_model_program;
 
-/* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows), and
- * places the values: those whose lives do not meet share memory. */
+/* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows) for
+ * the blocks that the weights are of, and places the values: those whose lives do not meet share memory. Blocks without
+ * the embedding begin with an input, the rows [rows, n_embd] that the blocks before them end with; their KV layers
+ * count from the first layer among them. */
 em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows,
                          uint32_t max_outputs, em_model_program *out, em_error *error) EM_MUST_USE;
 void em_model_program_clear(em_model_program *program);

@@ -19,18 +19,44 @@ static em_weights_desc describe(em_model_tensor tensor) {
   };
 }
 
-em_status em_model_weights_bytes(const em_model *model, const em_backend *backend, uint64_t *out, uint64_t *step_bytes,
-                                 em_error *error) {
+static bool has_block(em_model_blocks blocks, uint32_t block) {
+  return blocks.first <= block && block < blocks.end;
+}
+
+/* Tensor i with those of its uses that the blocks have; use 0: none of them needs it. A table that is the head too may
+ * be needed at both ends of the model, and what all layers share is needed wherever there are layers. */
+static em_model_tensor tensor_of(const em_model *model, em_model_blocks blocks, size_t i) {
+  em_model_tensor tensor = model->tensors[i];
+  int32_t index = (int32_t)i;
+  bool has_embedding = has_block(blocks, 0), has_head = has_block(blocks, model->hparams.n_layers + 1);
+  uint32_t first, n_layers;
+  em_model_layers_of(model, blocks, &first, &n_layers);
+  if (tensor.layer >= 0)
+    tensor.use = has_block(blocks, (uint32_t)tensor.layer + 1) ? tensor.use : 0;
+  else if (index == model->bound[EM_SLOT_TOKEN_EMBD])
+    tensor.use &= (has_embedding ? EM_USE_TABLE : 0u) | (has_head ? EM_USE_MATRIX : 0u);
+  else if (index == model->bound[EM_SLOT_OUTPUT] || index == model->bound[EM_SLOT_OUTPUT_NORM])
+    tensor.use = has_head ? tensor.use : 0;
+  else
+    tensor.use = n_layers > 0 ? tensor.use : 0;
+  return tensor;
+}
+
+em_status em_model_weights_bytes(const em_model *model, em_model_blocks blocks, const em_backend *backend,
+                                 uint64_t *out, uint64_t *step_bytes, em_error *error) {
   uint64_t total = 0, step = 0;
   for (size_t i = 0; i < model->n_tensors; i++) {
-    em_weights_desc desc = describe(model->tensors[i]);
+    em_model_tensor tensor = tensor_of(model, blocks, i);
+    em_weights_desc desc = describe(tensor);
+    if (tensor.use == 0)
+      continue;
     uint64_t bytes;
     em_status status = em_weights_bytes(backend, &desc, &bytes, error);
     if (status != EM_OK)
       return status;
     if (!em_add_u64(total, bytes, &total))
       return em_fail(error, EM_ERR_TOO_BIG, "the model's weights overflow");
-    step += em_model_tensor_step_bytes(model->tensors[i], bytes);
+    step += em_model_tensor_step_bytes(tensor, bytes);
   }
   *out = total;
   if (step_bytes)
@@ -63,20 +89,24 @@ static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes
 }
 
 /* load NULL: handles without data. */
-static em_status make_weights(const em_model *model, em_backend *backend, loader *load, em_model_weights **out,
-                              em_error *error) {
+static em_status make_weights(const em_model *model, em_model_blocks blocks, em_backend *backend, loader *load,
+                              em_model_weights **out, em_error *error) {
   em_status status = EM_OK;
   em_model_weights *weights = em_calloc(1, sizeof *weights);
   if (!weights)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   weights->model = model;
+  weights->blocks = blocks;
   weights->items = em_calloc(model->n_tensors, sizeof(em_weights *));
   if (!weights->items)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
   for (size_t i = 0; i < model->n_tensors; i++) {
-    em_weights_desc desc = describe(model->tensors[i]);
+    em_model_tensor tensor = tensor_of(model, blocks, i);
+    em_weights_desc desc = describe(tensor);
+    if (tensor.use == 0)
+      continue;
     if (load)
-      load->tensor = model->tensors[i].file;
+      load->tensor = tensor.file;
     EM_TRY(em_weights_new(backend, &desc, load ? read_piece : NULL, load, &weights->items[i], error));
   }
   *out = weights;
@@ -86,13 +116,20 @@ fail:
   return status;
 }
 
-em_status em_model_load(const em_model *model, em_backend *backend, em_model_progress_fn progress, void *user,
-                        em_model_weights **out, em_error *error) {
+uint64_t em_model_file_bytes(const em_model *model, em_model_blocks blocks) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < model->n_tensors; i++)
+    bytes += tensor_of(model, blocks, i).use != 0 ? model->tensors[i].file->bytes : 0;
+  return bytes;
+}
+
+em_status em_model_load(const em_model *model, em_model_blocks blocks, em_backend *backend,
+                        em_model_progress_fn progress, void *user, em_model_weights **out, em_error *error) {
   em_status status = EM_OK;
   em_model_weights *weights = NULL;
   loader load = {.model = model, .progress = progress, .user = user, .told_ns = em_now_ns()};
-  load.total_bytes = model->facts.weights_bytes;
-  EM_TRY(make_weights(model, backend, &load, &weights, error));
+  load.total_bytes = em_model_file_bytes(model, blocks);
+  EM_TRY(make_weights(model, blocks, backend, &load, &weights, error));
   /* A file that was overwritten while it was read would make a model that is half one and half the other. */
   EM_TRY(em_gguf_check_unchanged(model->gguf, error));
   if (progress && !progress(user, load.total_bytes, load.total_bytes))
@@ -104,8 +141,9 @@ fail:
   return status;
 }
 
-em_status em_model_describe(const em_model *model, em_backend *backend, em_model_weights **out, em_error *error) {
-  return make_weights(model, backend, NULL, out, error);
+em_status em_model_describe(const em_model *model, em_model_blocks blocks, em_backend *backend, em_model_weights **out,
+                            em_error *error) {
+  return make_weights(model, blocks, backend, NULL, out, error);
 }
 
 void em_model_weights_free(em_model_weights *weights) {

@@ -35,7 +35,7 @@ static void check_facts(void) {
     CHECK_INT(em_model_kv_token_bytes(o.model, EM_TYPE_F16), 2 * 2 * 2 * 16 * 2);
     CHECK_INT(em_model_kv_token_bytes(o.model, EM_TYPE_Q8_0), 0); /* heads of 16 are half a block */
     uint32_t n_layers;
-    const em_kv_layer *layers = em_model_kv_layers(o.model, &n_layers);
+    const em_kv_layer *layers = em_model_kv_layers(o.model, em_model_all_blocks(o.model), &n_layers);
     CHECK_INT(n_layers, 2);
     CHECK(layers[1].n_heads == 2 && layers[1].k_dim == 16 && layers[1].v_dim == 16);
     CHECK_INT(em_model_n_tensors(o.model), em_gguf_n_tensors(o.gguf));

@@ -44,12 +44,12 @@ static void check_load(void) {
   CHECK_INT(em_gguf_open(path, &gguf, &error), EM_OK);
   CHECK_INT(em_model_open(gguf, &model, &error), EM_OK);
   uint64_t needed, step;
-  CHECK_INT(em_model_weights_bytes(model, backend, &needed, &step, &error), EM_OK);
+  CHECK_INT(em_model_weights_bytes(model, em_model_all_blocks(model), backend, &needed, &step, &error), EM_OK);
   CHECK(needed >= em_model_get_facts(model)->weights_bytes);
   CHECK(step > 0 && step < needed);
 
   progress p = {0};
-  CHECK_INT(em_model_load(model, backend, on_progress, &p, &weights, &error), EM_OK);
+  CHECK_INT(em_model_load(model, em_model_all_blocks(model), backend, on_progress, &p, &weights, &error), EM_OK);
   CHECK(p.calls >= 1);
   CHECK_INT(p.done, p.total);
   CHECK_INT(p.total, em_model_get_facts(model)->weights_bytes);
@@ -57,7 +57,8 @@ static void check_load(void) {
   weights = NULL;
 
   p = (progress){.refuse = true};
-  CHECK_INT(em_model_load(model, backend, on_progress, &p, &weights, &error), EM_ERR_CANCELLED);
+  CHECK_INT(em_model_load(model, em_model_all_blocks(model), backend, on_progress, &p, &weights, &error),
+            EM_ERR_CANCELLED);
   CHECK(weights == NULL);
   CHECK_INT(p.calls, 1);
 
@@ -65,10 +66,10 @@ static void check_load(void) {
   error = (em_error){0};
   CHECK(pwrite(fd, "x", 1, (off_t)bytes - 1) == 1);
   CHECK(ftruncate(fd, (off_t)bytes + 1) == 0);
-  CHECK_INT(em_model_load(model, backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
+  CHECK_INT(em_model_load(model, em_model_all_blocks(model), backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
   error = (em_error){0};
   CHECK(ftruncate(fd, (off_t)bytes / 2) == 0);
-  CHECK_INT(em_model_load(model, backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
+  CHECK_INT(em_model_load(model, em_model_all_blocks(model), backend, NULL, NULL, &weights, &error), EM_ERR_CHANGED);
   CHECK(weights == NULL);
 
   em_model_close(model);
@@ -140,7 +141,7 @@ static void check_program(const char *architecture, const edit *edits) {
   em_model_program program = {0};
   em_error error = {0};
   CHECK(o.model != NULL);
-  CHECK_INT(em_model_describe(o.model, backend, &weights, &error), EM_OK);
+  CHECK_INT(em_model_describe(o.model, em_model_all_blocks(o.model), backend, &weights, &error), EM_OK);
   static const uint32_t sizes[][2] = {{1, 1}, {7, 3}, {256, 4}};
   for (int i = 0; i < 3; i++) {
     uint32_t max_rows = sizes[i][0], max_outputs = sizes[i][1];
@@ -150,7 +151,7 @@ static void check_program(const char *architecture, const edit *edits) {
 
     /* What is described can be sized, and only what is loaded can run. */
     em_kv_desc kv_desc = {.type = EM_TYPE_F32, .n_pages = 0};
-    kv_desc.layers = em_model_kv_layers(o.model, &kv_desc.n_layers);
+    kv_desc.layers = em_model_kv_layers(o.model, em_model_all_blocks(o.model), &kv_desc.n_layers);
     em_kv *kv = NULL;
     CHECK_INT(em_kv_new(backend, &kv_desc, &kv, &error), EM_OK);
     em_program_desc desc = {
@@ -183,6 +184,74 @@ static void check_program(const char *architecture, const edit *edits) {
   close_model(&o);
 }
 
+/* Wherever a model is cut in two, its halves have all of its stages and tensors; doubled (or NULL) names the
+ * tensor that both need. */
+static void check_blocks(const char *architecture, const edit *edits, const char *doubled) {
+  opened o = open_model(architecture, edits);
+  em_backend *backend = open_null();
+  em_error error = {0};
+  uint32_t n_layers = em_model_get_facts(o.model)->n_layers;
+  em_model_blocks all = em_model_all_blocks(o.model);
+  CHECK_INT(all.end, n_layers + 2);
+  CHECK_INT(em_model_file_bytes(o.model, all), em_model_get_facts(o.model)->weights_bytes);
+  uint64_t whole, whole_step;
+  CHECK_INT(em_model_weights_bytes(o.model, all, backend, &whole, &whole_step, &error), EM_OK);
+  for (uint32_t cut = 1; cut <= n_layers + 1; cut++) {
+    em_model_blocks halves[2] = {{0, cut}, {cut, n_layers + 2}};
+    uint64_t sum = 0, step_sum = 0, bytes, step;
+    uint32_t n_stages = 0, next_layer = 0;
+    for (int i = 0; i < 2; i++) {
+      em_model_weights *weights = NULL;
+      em_model_program program = {0};
+      em_kv *kv = NULL;
+      uint32_t first, n;
+      CHECK_INT(em_model_weights_bytes(o.model, halves[i], backend, &bytes, &step, &error), EM_OK);
+      sum += bytes;
+      step_sum += step;
+      em_model_layers_of(o.model, halves[i], &first, &n);
+      CHECK_INT(first, next_layer);
+      next_layer = first + n;
+      CHECK_INT(em_model_describe(o.model, halves[i], backend, &weights, &error), EM_OK);
+      CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, &error), EM_OK);
+      n_stages += program.n_stages;
+      CHECK_INT(program.stages[0].kind, i == 0 ? EM_STAGE_EMBED : EM_STAGE_INPUT);
+      CHECK(program.values[program.result].outputs_only == (i == 1));
+      em_kv_desc kv_desc = {.type = EM_TYPE_F32, .n_pages = 0};
+      kv_desc.layers = em_model_kv_layers(o.model, halves[i], &kv_desc.n_layers);
+      CHECK_INT(kv_desc.n_layers, n);
+      CHECK_INT(em_kv_new(backend, &kv_desc, &kv, &error), EM_OK);
+      em_program_desc desc = {
+          .stages = program.stages,
+          .n_stages = program.n_stages,
+          .values = program.values,
+          .n_values = program.n_values,
+          .scratch_floats = program.scratch_floats,
+          .max_rows = 8,
+          .max_outputs = 2,
+          .max_slots = 1,
+          .max_pages = 2,
+          .kv = kv,
+          .result = program.result,
+      };
+      CHECK_INT(em_program_bytes(backend, &desc, &bytes, &error), EM_OK);
+      if (error.code)
+        fprintf(stderr, "%s\n", error.text);
+      em_kv_free(kv);
+      em_model_program_clear(&program);
+      em_model_weights_free(weights);
+    }
+    CHECK_INT(next_layer, n_layers);
+    CHECK_INT(n_stages, 2 + 6 * n_layers + 1);
+    /* The frequency factors are doubled only where both halves have layers. */
+    const em_gguf_tensor *tensor = doubled ? em_gguf_find_tensor(o.gguf, doubled) : NULL;
+    bool twice = tensor && (strcmp(doubled, "rope_freqs.weight") != 0 || (cut > 1 && cut <= n_layers));
+    CHECK_INT(sum, whole + (twice ? tensor->bytes : 0));
+    CHECK(step_sum >= whole_step);
+  }
+  em_backend_close(backend);
+  close_model(&o);
+}
+
 /* The stages say what the hyper-parameters say. */
 static void check_settings(void) {
   opened o = open_model("llama", (edit[MAX_EDITS]){
@@ -196,7 +265,7 @@ static void check_settings(void) {
   em_backend *backend = open_null();
   em_model_weights *weights = NULL;
   em_model_program program = {0};
-  CHECK_INT(em_model_describe(o.model, backend, &weights, NULL), EM_OK);
+  CHECK_INT(em_model_describe(o.model, em_model_all_blocks(o.model), backend, &weights, NULL), EM_OK);
   CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
   const em_stage *stages = program.stages;
   const em_rope *rope = &stages[2].rope_store.rope;
@@ -213,7 +282,7 @@ static void check_settings(void) {
   close_model(&o);
 
   o = open_model("qwen3", NULL);
-  CHECK_INT(em_model_describe(o.model, backend, &weights, NULL), EM_OK);
+  CHECK_INT(em_model_describe(o.model, em_model_all_blocks(o.model), backend, &weights, NULL), EM_OK);
   CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
   rope = &program.stages[2].rope_store.rope;
   CHECK(rope->kind == EM_ROPE_NEOX && rope->base == 10000 && rope->freq_scale == 1 && rope->magnitude == 1 &&
@@ -235,6 +304,9 @@ int main(void) {
                                            {EDIT_DROP, "blk.0.attn_q.weight"},
                                            {EDIT_DROP, "blk.0.attn_k.weight"},
                                            {EDIT_DROP, "blk.0.attn_v.weight"}});
+  check_blocks("llama", NULL, NULL);
+  check_blocks("llama", (edit[MAX_EDITS]){{EDIT_TENSOR, "rope_freqs.weight", .dims = {8}}}, "rope_freqs.weight");
+  check_blocks("qwen3", (edit[MAX_EDITS]){{EDIT_DROP, "output.weight"}}, "token_embd.weight");
   check_settings();
   return check_done();
 }

@@ -371,6 +371,49 @@ static bool has_data(const em_program_desc *desc) {
   return !lacks;
 }
 
+static uint64_t file_bytes(const em_weights *weights) {
+  uint64_t row_bytes = 0;
+  if (weights)
+    (void)em_type_row_bytes(weights->type, weights->n_in, &row_bytes); /* checked when they were made */
+  return weights ? row_bytes * weights->n_rows : 0;
+}
+
+/* Whether no stage before this one has the same frequency factors. */
+static bool has_new_factors(const em_program_desc *desc, uint32_t stage) {
+  const em_weights *factors = desc->stages[stage].rope_store.rope.factors;
+  bool is_new = factors && desc->stages[stage].rope_store.rope.kind != EM_ROPE_NONE;
+  for (uint32_t i = 0; i < stage && is_new; i++)
+    is_new = desc->stages[i].kind != EM_STAGE_ROPE_STORE || desc->stages[i].rope_store.rope.kind == EM_ROPE_NONE ||
+             desc->stages[i].rope_store.rope.factors != factors;
+  return is_new;
+}
+
+/* What the stages read, in bytes of the file. */
+static void count_bytes(em_program *program) {
+  const em_program_desc *desc = &program->desc;
+  for (uint32_t i = 0; i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    if (stage->kind == EM_STAGE_EMBED) {
+      program->row_bytes += file_bytes(stage->embed.table) / stage->embed.table->n_rows;
+    } else if (stage->kind == EM_STAGE_LINEAR) {
+      uint64_t bytes = file_bytes(stage->linear.norm);
+      for (uint32_t p = 0; p < stage->linear.n_parts; p++)
+        bytes += file_bytes(stage->linear.w[p]) + file_bytes(stage->linear.bias[p]);
+      *(stage->linear.outputs_only ? &program->output_bytes : &program->step_bytes) += bytes;
+    } else if (stage->kind == EM_STAGE_ROPE_STORE) {
+      program->step_bytes += file_bytes(stage->rope_store.q_norm) + file_bytes(stage->rope_store.k_norm);
+      if (has_new_factors(desc, i))
+        program->step_bytes += file_bytes(stage->rope_store.rope.factors);
+    } else if (stage->kind == EM_STAGE_ATTENTION) {
+      const em_kv_layer *layer = &desc->kv->layers[stage->attention.kv_layer];
+      uint64_t k = 0, v = 0;
+      (void)em_type_row_bytes(desc->kv->type, layer->k_dim, &k);
+      (void)em_type_row_bytes(desc->kv->type, layer->v_dim, &v);
+      program->kv_bytes += layer->n_heads * (k + v);
+    }
+  }
+}
+
 em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_program **out, em_error *error) {
   em_status status = EM_OK;
   em_stage *stages = NULL;
@@ -400,6 +443,7 @@ em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_pr
     if (stages[i].kind == EM_STAGE_EMBED && stages[i].embed.table->n_rows < common.min_table_rows)
       common.min_table_rows = stages[i].embed.table->n_rows;
   }
+  count_bytes(&common);
   EM_TRY(backend->fns->program_new(backend, &common, out, error));
   return EM_OK;
 fail:
@@ -463,8 +507,18 @@ static em_status check_step(em_program *program, const em_step *step, em_error *
 }
 
 em_status em_backend_run(em_program *program, const em_step *step, em_error *error) {
-  em_status status = check_step(program, step, error);
-  return status == EM_OK ? program->backend->fns->run(program, step, error) : status;
+  em_status status = EM_OK;
+  em_step_counters *counters = &program->counters;
+  *counters = (em_step_counters){0};
+  EM_TRY(check_step(program, step, error));
+  EM_TRY(program->backend->fns->run(program, step, error));
+  counters->weights_bytes =
+      program->row_bytes * step->n_rows + program->step_bytes + (step->n_outputs > 0 ? program->output_bytes : 0);
+  for (uint32_t r = 0; r < step->n_rows; r++)
+    if (r + 1 == step->n_rows || step->slots[r + 1] != step->slots[r])
+      counters->kv_bytes += program->kv_bytes * (step->positions[r] + 1ull);
+fail:
+  return status;
 }
 
 const float *em_program_result(const em_program *program, uint32_t row) {

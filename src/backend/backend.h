@@ -298,11 +298,18 @@ em_status em_backend_run(em_program *program, const em_step *step, em_error *err
  * next run. The rows lie one behind the other. */
 const float *em_program_result(const em_program *program, uint32_t row);
 
-/* What the last step read, counted where it is read. */
+/* What the last step read and did.
+ *
+ * Bytes are those of the file, whatever a backend makes of them when it repacks, pads and widens: they are what people
+ * are told before they download a model and what the ceiling is computed from, so a backend that stores more than the
+ * file does shows as a smaller share of the ceiling. What one decoded row reads is the model's figure, to the byte. */
 typedef struct em_step_counters {
-  uint64_t weights_bytes; /* bytes of weights, as stored on the device; a matrix counts once a step however many rows
-                             share it; embedding tables count the rows looked up */
-  uint64_t kv_bytes;
-  uint32_t n_stages;      /* stages (dispatches) run */
+  uint64_t weights_bytes; /* a matrix or vector counts once a step however many rows share it, frequency factors once a
+                             step however many layers do; the head counts only when there are outputs; of an embedding
+                             table the rows looked up count, beside the whole matrix where it is the head too */
+  uint64_t kv_bytes;      /* of the positions that each slot's last row attends to; rows of a slot share them */
+  uint32_t n_dispatches;  /* kernels started; on the processor: stages */
+  uint32_t n_submits;     /* of work to a device; 0 on the processor */
+  uint32_t n_made; /* pieces of device memory, objects and command recordings made on the way; 0 after em_program_new */
 } em_step_counters;
 em_step_counters em_program_counters(const em_program *program);

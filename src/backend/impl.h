@@ -62,7 +62,10 @@ struct em_program {
   uint8_t *slot_seen;    /* [max_slots], scratch of the step's check */
   uint64_t min_table_rows; /* rows of the smallest embedding table; UINT64_MAX without one */
   bool has_input;            /* its first stage is EM_STAGE_INPUT */
-  em_step_counters counters; /* of the last step; filled by run */
+  uint64_t row_bytes, step_bytes, output_bytes; /* of weights in the file that a step reads: for each row, once, and
+                                                   once if it has outputs */
+  uint64_t kv_bytes;                            /* that a position takes in the layers read */
+  em_step_counters counters;                    /* of the last step; run fills what is no bytes, the front the rest */
 };
 
 /* The devices. Each opens with checked params. */

@@ -44,7 +44,7 @@ struct em_arena {
 };
 
 em_arena *em_arena_new(size_t max_bytes) {
-  em_arena *arena = calloc(1, sizeof *arena);
+  em_arena *arena = em_calloc(1, sizeof *arena);
   if (arena) {
     arena->max_bytes = max_bytes;
     arena->next_block_bytes = ARENA_FIRST_BLOCK;
@@ -69,7 +69,7 @@ static arena_block *add_block(em_arena *arena, size_t bytes) {
   if (!em_add_size(sizeof(arena_block), data_bytes, &total))
     return NULL;
   /* calloc hands out large zeroed blocks without touching them. */
-  arena_block *block = calloc(1, total);
+  arena_block *block = em_calloc(1, total);
   if (!block)
     return NULL;
   block->bytes = data_bytes;

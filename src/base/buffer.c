@@ -20,7 +20,7 @@ static bool reserve(em_buffer *buffer, size_t more) {
     size_t capacity = buffer->capacity < 64 ? 64 : buffer->capacity;
     if (!em_add_size(capacity, capacity / 2, &capacity) || capacity < with_nul)
       capacity = with_nul;
-    char *data = realloc(buffer->data, capacity);
+    char *data = em_realloc_array(buffer->data, capacity, 1);
     if (!data)
       goto fail;
     buffer->data = data;

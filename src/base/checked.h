@@ -64,3 +64,7 @@ void *em_calloc(size_t n, size_t bytes);
 
 /* Grows an array to hold n elements of `bytes` each; on failure returns NULL and the old array stays valid. */
 void *em_realloc_array(void *old, size_t n, size_t bytes);
+
+/* How often the two functions above have been called, by all threads: what nothing should be added to while a model
+ * decodes. */
+uint64_t em_n_allocations(void);

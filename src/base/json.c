@@ -189,7 +189,7 @@ static em_status read_number(reader *r, em_json *value) {
   size_t length = r->at - start;
   char small[64], *copy = small;
   if (length >= sizeof small) {
-    copy = malloc(length + 1);
+    copy = em_calloc(length + 1, 1);
     if (!copy)
       return no_memory(r);
   }

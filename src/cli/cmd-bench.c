@@ -32,8 +32,10 @@ typedef struct {
 
 typedef struct {
   double prefill, decode;                            /* tokens a second */
-  uint64_t n_window_tokens, weights_bytes, kv_bytes; /* read while every slot was decoding */
-  uint64_t window_ns;
+  /* While every slot was decoding: */
+  uint64_t n_window_tokens, window_ns;
+  uint64_t weights_bytes, kv_bytes; /* read */
+  uint64_t n_dispatches, n_submits, n_allocations;
 } result;
 
 typedef struct {
@@ -88,6 +90,7 @@ static em_status run_round(round *r, const int32_t *prompts, uint32_t n_prompt, 
   }
   while (r->n_finished < r->n_slots) {
     bool all_decode = r->n_started == r->n_slots && r->n_finished == 0;
+    uint64_t n_allocations = em_n_allocations();
     em_step_counters counters;
 
     em_engine_step(r->engine);
@@ -95,6 +98,9 @@ static em_status run_round(round *r, const int32_t *prompts, uint32_t n_prompt, 
     if (all_decode) {
       out->weights_bytes += counters.weights_bytes;
       out->kv_bytes += counters.kv_bytes;
+      out->n_dispatches += counters.n_dispatches;
+      out->n_submits += counters.n_submits;
+      out->n_allocations += counters.n_made + em_n_allocations() - n_allocations;
     }
   }
   if (r->error.code != EM_OK) {
@@ -177,7 +183,10 @@ static spread spread_of(double *values, size_t n) {
 
 typedef struct {
   spread prefill, decode;
-  double weights_per_token, kv_per_token; /* bytes read; a step's are shared by its tokens */
+  /* A step's are shared by its tokens. */
+  double weights_per_token, kv_per_token; /* bytes read */
+  double dispatches_per_token, submits_per_token;
+  double allocations_per_token;           /* of memory here and on the device, objects and command recordings */
   double bandwidth;                       /* bytes a second; 0: not measured */
 } report;
 
@@ -218,6 +227,9 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
       write_real(out, "bytes_per_token", per_token);
       write_real(out, "weights_bytes_per_token", r->weights_per_token);
       write_real(out, "kv_bytes_per_token", r->kv_per_token);
+      write_real(out, "dispatches_per_token", r->dispatches_per_token);
+      write_real(out, "submits_per_token", r->submits_per_token);
+      write_real(out, "allocations_per_token", r->allocations_per_token);
       if (r->bandwidth > 0) {
         write_real(out, "bandwidth_bytes_per_s", r->bandwidth);
         write_real(out, "ceiling_tokens_per_s", ceiling);
@@ -245,7 +257,8 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
 
 static em_status measure(em_engine *engine, const settings *set, report *out, em_error *error) {
   double *prefill = em_calloc(set->n_repeats, sizeof *prefill), *decode = em_calloc(set->n_repeats, sizeof *decode);
-  uint64_t random = UINT64_C(0x9e3779b97f4a7c15), n_tokens = 0, weights_bytes = 0, kv_bytes = 0;
+  uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
+  result all = {0};
   em_status status = EM_OK;
 
   if (!prefill || !decode)
@@ -258,15 +271,23 @@ static em_status measure(em_engine *engine, const settings *set, report *out, em
     EM_TRY(measure_once(engine, set, &random, &one, error));
     prefill[i] = one.prefill;
     decode[i] = one.decode;
-    n_tokens += one.n_window_tokens;
-    weights_bytes += one.weights_bytes;
-    kv_bytes += one.kv_bytes;
+    all.n_window_tokens += one.n_window_tokens;
+    all.weights_bytes += one.weights_bytes;
+    all.kv_bytes += one.kv_bytes;
+    all.n_dispatches += one.n_dispatches;
+    all.n_submits += one.n_submits;
+    all.n_allocations += one.n_allocations;
   }
   out->prefill = spread_of(prefill, set->n_repeats);
   out->decode = spread_of(decode, set->n_repeats);
-  if (n_tokens > 0) {
-    out->weights_per_token = (double)weights_bytes / (double)n_tokens;
-    out->kv_per_token = (double)kv_bytes / (double)n_tokens;
+  if (all.n_window_tokens > 0) {
+    double n = (double)all.n_window_tokens;
+
+    out->weights_per_token = (double)all.weights_bytes / n;
+    out->kv_per_token = (double)all.kv_bytes / n;
+    out->dispatches_per_token = (double)all.n_dispatches / n;
+    out->submits_per_token = (double)all.n_submits / n;
+    out->allocations_per_token = (double)all.n_allocations / n;
   }
 fail:
   free(prefill);

@@ -92,7 +92,7 @@ static void fill_facts(em_engine *engine) {
   facts->n_slots = engine->plan.n_slots;
   facts->n_parameters = model->n_parameters;
   facts->memory = engine->plan.memory;
-  facts->weights_bytes_per_token = engine->plan.weights_bytes_per_token;
+  facts->weights_bytes_per_token = model->weights_bytes_per_token;
   facts->kv_bytes_per_token = engine->plan.kv_bytes_per_token;
 }
 

@@ -62,7 +62,7 @@ typedef struct em_engine_facts {
   uint32_t n_vocab, n_layers, context_tokens, train_context_tokens, n_slots;
   uint64_t n_parameters;
   em_memory_plan memory;
-  uint64_t weights_bytes_per_token; /* that one decoded token reads, as stored */
+  uint64_t weights_bytes_per_token; /* that one decoded token reads, in bytes of the file */
   uint64_t kv_bytes_per_token;      /* that one position takes */
   uint64_t load_ns;
 } em_engine_facts;

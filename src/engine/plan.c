@@ -177,8 +177,8 @@ em_status em_plan_make(const em_model *model, em_backend *backend, const em_engi
   out->kv_bytes_per_token = em_model_kv_token_bytes(model, params->kv_type);
 
   EM_TRY(find_available(backend, params, &out->memory, error));
-  EM_TRY(em_model_weights_bytes(model, em_model_all_blocks(model), backend, &out->memory.weights_bytes,
-                                &out->weights_bytes_per_token, error));
+  EM_TRY(em_model_weights_bytes(model, em_model_all_blocks(model), backend, &out->memory.weights_bytes, NULL,
+                                error));
   EM_TRY(em_model_describe(model, em_model_all_blocks(model), backend, &p.weights, error));
   EM_TRY(em_model_build(model, p.weights, out->batch_rows, out->n_slots, &p.parts, error));
   EM_TRY(choose_sizes(&p, params->context_tokens, error));

@@ -13,7 +13,7 @@ typedef struct em_plan {
   uint32_t n_slots, batch_rows;
   uint32_t max_pages; /* of a slot */
   uint32_t n_pages;   /* of all: enough for one slot at least, for every slot where memory allows */
-  uint64_t weights_bytes_per_token, kv_bytes_per_token; /* as stored on the backend */
+  uint64_t kv_bytes_per_token;
 } em_plan;
 
 /* Decides the sizes that params leaves open and computes all of them. Errors: EM_ERR_TOO_BIG (with needed and free

@@ -30,7 +30,8 @@ typedef struct em_model_facts {
   uint64_t n_parameters;            /* values of all tensors that are used; a tied head counts once */
   uint64_t weights_bytes;           /* of these tensors in the file */
   uint64_t weights_bytes_per_token; /* of them, what the decoding of one token reads: every matrix and vector once, and
-                                       one row of the embedding table */
+                                       one row of the embedding table. The same on every backend; see
+                                       em_step_counters */
 } em_model_facts;
 const em_model_facts *em_model_get_facts(const em_model *model);
 

@@ -180,13 +180,11 @@ static void run_linear(em_backend *backend, const linear_case *c, const tensor *
   CHECK(em_backend_run(program, &all, &error) == EM_OK);
   for (uint32_t r = 0; r < MAX_ROWS; r++)
     memcpy(out + (size_t)r * width, em_program_result(program, r), width * sizeof *out);
-  uint64_t matrices = c->outputs_only ? 0 : (uint64_t)width * ((width + 15) / 16 * 16) * 4;
-  for (unsigned p = 0; p < c->n_parts; p++) {
-    CHECK(em_weights_bytes(backend, &w[p].desc, &bytes, &error) == EM_OK);
-    matrices += bytes;
-  }
-  CHECK_INT(em_program_counters(program).weights_bytes, matrices + MAX_ROWS * 4ull * (c->n_in + width));
-  CHECK_INT(em_program_counters(program).n_stages, desc.n_stages);
+  uint64_t in_file = (c->outputs_only ? 0 : 4ull * width * width) + (c->norm ? 4ull * c->n_in : 0);
+  for (unsigned p = 0; p < c->n_parts; p++)
+    in_file += w[p].bytes + (c->bias ? bias[p].bytes : 0);
+  CHECK_INT(em_program_counters(program).weights_bytes, in_file + MAX_ROWS * 4ull * (c->n_in + width));
+  CHECK_INT(em_program_counters(program).n_dispatches, desc.n_stages);
   /* Fewer rows, and only some of them as outputs. */
   static const uint32_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 64, 65};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {

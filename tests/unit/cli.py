@@ -229,7 +229,10 @@ def test_bench(model):
     check(result["prefill"]["tokens"] == 64 and result["decode"]["tokens"] == 16, "bench --json: tokens")
     for part in (result["prefill"], result["decode"]):
         check(0 < part["min"] <= part["tokens_per_s"] <= part["max"], "bench --json: medians")
-    check(result["weights_bytes_per_token"] > 100000 and result["kv_bytes_per_token"] > 0, "bench --json: bytes a token")
+    told = json.loads(run("inspect", model, "--json")[0])["model"]["weights_bytes_per_token"]
+    check(result["weights_bytes_per_token"] == told > 100000 and result["kv_bytes_per_token"] > 0, "bench --json: bytes a token")
+    check(result["dispatches_per_token"] == 2 + 6 * 2 and result["submits_per_token"] == 0, "bench --json: dispatches")
+    check(result["allocations_per_token"] == 0, "bench --json: allocations")
     # This model fits into the processor's caches, so its share of what memory allows may be anything.
     check(result["share_of_ceiling"] > 0 and abs(result["share_of_ceiling"] / result["decode"]["tokens_per_s"] *
                                                 result["ceiling_tokens_per_s"] - 1) < 1e-6, "bench --json: the share of the ceiling")

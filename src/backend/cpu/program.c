@@ -302,30 +302,6 @@ static void run_thread(void *user, unsigned thread, unsigned n_threads) {
   }
 }
 
-/* What the step reads, from its shape alone. */
-static void count(em_cpu_program *program) {
-  const em_program_desc *desc = &program->common.desc;
-  const em_step *step = program->step;
-  const em_cpu_kv *kv = (const em_cpu_kv *)desc->kv;
-  em_step_counters counters = {.n_stages = desc->n_stages};
-  for (uint32_t i = 0; i < desc->n_stages; i++) {
-    const em_stage *stage = &desc->stages[i];
-    if (stage->kind == EM_STAGE_EMBED) {
-      counters.weights_bytes += ((const em_cpu_weights *)stage->embed.table)->panel_bytes / EM_PANEL * step->n_rows;
-    } else if (stage->kind == EM_STAGE_LINEAR) {
-      for (uint32_t p = 0; p < stage->linear.n_parts && !(stage->linear.outputs_only && step->n_outputs == 0); p++)
-        counters.weights_bytes += stage->linear.w[p]->stored_bytes;
-    } else if (stage->kind == EM_STAGE_ATTENTION) {
-      const em_cpu_kv_layer *layer = &kv->layers[stage->attention.kv_layer];
-      uint64_t bytes = (layer->k_head_bytes + layer->v_head_bytes) / EM_KV_PAGE_TOKENS *
-                       kv->common.layers[stage->attention.kv_layer].n_heads;
-      for (uint32_t j = 0; j < program->n_runs; j++)
-        counters.kv_bytes += bytes * (step->positions[program->runs[j].first + program->runs[j].n - 1] + 1ull);
-    }
-  }
-  program->common.counters = counters;
-}
-
 em_status em_cpu_run(em_program *base, const em_step *step, em_error *error) {
   em_cpu_program *program = (em_cpu_program *)base;
   program->step = step;
@@ -336,7 +312,7 @@ em_status em_cpu_run(em_program *base, const em_step *step, em_error *error) {
     program->runs[program->n_runs - 1].n++;
   }
   em_pool_run(program->cpu->pool, run_thread, program);
-  count(program);
+  base->counters.n_dispatches = base->desc.n_stages;
   program->step = NULL;
   return EM_OK;
 }

@@ -90,32 +90,7 @@ static void null_program_free(em_program *base) {
 }
 
 static em_status null_run(em_program *program, const em_step *step, em_error *error) {
-  const em_program_desc *desc = &program->desc;
-  em_step_counters counters = {.n_stages = desc->n_stages};
-  for (uint32_t i = 0; i < desc->n_stages; i++) {
-    const em_stage *stage = &desc->stages[i];
-    switch (stage->kind) {
-    case EM_STAGE_EMBED:
-      counters.weights_bytes += stage->embed.table->stored_bytes / stage->embed.table->n_rows * step->n_rows;
-      break;
-    case EM_STAGE_LINEAR:
-      for (uint32_t p = 0; p < stage->linear.n_parts; p++)
-        counters.weights_bytes += stage->linear.w[p]->stored_bytes;
-      break;
-    case EM_STAGE_ATTENTION:
-      for (uint32_t r = 0; r < step->n_rows; r++) {
-        if (r + 1 == step->n_rows || step->slots[r + 1] != step->slots[r])
-          counters.kv_bytes += ((uint64_t)step->positions[r] + 1) *
-                               token_bytes(desc->kv->type, &desc->kv->layers[stage->attention.kv_layer]);
-      }
-      break;
-    case EM_STAGE_INPUT:
-    case EM_STAGE_ROPE_STORE:
-    case EM_N_STAGE_KINDS:
-      break;
-    }
-  }
-  program->counters = counters;
+  program->counters.n_dispatches = program->desc.n_stages;
   return EM_OK;
 }
 

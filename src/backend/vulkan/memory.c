@@ -61,6 +61,7 @@ em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const c
                                       VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                                       VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
                              .sharingMode = VK_SHARING_MODE_EXCLUSIVE};
+  vk->n_made++;
   VkResult result = vk->fn.CreateBuffer(vk->device, &info, NULL, &out->buffer);
   if (result != VK_SUCCESS)
     out->buffer = VK_NULL_HANDLE;
@@ -120,6 +121,7 @@ em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
   *out = VK_NULL_HANDLE;
   if (vk->failed)
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
+  vk->n_made++;
   em_status status = em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &info, out), "preparing a copy", error);
   if (status != EM_OK)
     return status;

@@ -67,6 +67,7 @@ em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipe
       .layout = vulkan->layout,
   };
   VkPipeline pipeline = VK_NULL_HANDLE;
+  vk->n_made++;
   EM_TRY(em_vk_result(vk, vk->fn.CreateComputePipelines(vk->device, VK_NULL_HANDLE, 1, &info, NULL, &pipeline),
                       spirv->name, error));
   em_vk_name(vk, VK_OBJECT_TYPE_PIPELINE, (uint64_t)(uintptr_t)pipeline, "%s", spirv->name);

@@ -129,24 +129,6 @@ static em_status make_rotations(em_vulkan_program *program, em_error *error) {
   return EM_OK;
 }
 
-static void count_weights(em_vulkan_program *program) {
-  const em_program_desc *desc = &program->base.desc;
-  for (uint32_t i = 0; i < desc->n_stages; i++) {
-    const em_stage *stage = &desc->stages[i];
-    if (stage->kind == EM_STAGE_EMBED) {
-      program->row_bytes += stage->embed.table->stored_bytes / stage->embed.table->n_rows;
-    } else if (stage->kind == EM_STAGE_LINEAR) {
-      uint64_t bytes = stage->linear.norm ? stage->linear.norm->stored_bytes : 0;
-      for (uint32_t p = 0; p < stage->linear.n_parts; p++)
-        bytes += stage->linear.w[p]->stored_bytes + (stage->linear.bias[p] ? stage->linear.bias[p]->stored_bytes : 0);
-      *(stage->linear.outputs_only ? &program->output_bytes : &program->fixed_bytes) += bytes;
-    } else if (stage->kind == EM_STAGE_ROPE_STORE) {
-      program->fixed_bytes += (stage->rope_store.q_norm ? stage->rope_store.q_norm->stored_bytes : 0) +
-                              (stage->rope_store.k_norm ? stage->rope_store.k_norm->stored_bytes : 0);
-    }
-  }
-}
-
 em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
   em_status status = EM_OK;
   em_vulkan *vulkan = (em_vulkan *)backend;
@@ -181,7 +163,6 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
     EM_TRY(em_vk_record(vulkan, program, f, size, error));
     size += 12ull * program->n_dispatches[f];
   }
-  count_weights(program);
   *out = &program->base;
   return EM_OK;
 fail:

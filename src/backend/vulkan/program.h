@@ -56,9 +56,6 @@ typedef struct em_vulkan_program {
   uint32_t n_rotations;
   uint64_t step_words;     /* without the dispatches' sizes */
   uint64_t rotation_words; /* of all tables */
-  uint64_t row_bytes;      /* weights read by each row looked up */
-  uint64_t fixed_bytes;    /* weights read once a step */
-  uint64_t output_bytes;   /* weights read once a step with outputs */
 } em_vulkan_program;
 
 /* The index of a stage's rotation table among the distinct ones of the stages before it and itself. is_new: no stage

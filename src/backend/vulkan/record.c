@@ -297,6 +297,7 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_fami
                                           .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                           .commandBufferCount = 1};
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+  vk->n_made++;
   EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r.commands), "recording", error));
   program->commands[family] = r.commands;
   EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r.commands, &begin), "recording", error));

@@ -83,6 +83,7 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
                                                          : EM_VK_FAMILY_MANY;
   if (vulkan->vk.failed) /* and may still read the step that failed */
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
+  const uint64_t submitted = vulkan->vk.submitted, made = vulkan->vk.n_made;
   write_step(program, step, family);
   if (base->has_input)
     memcpy(program->input.mapped, step->input,
@@ -90,19 +91,9 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
   em_status status = em_vk_submit(&vulkan->vk, program->commands[family], "running a step", error);
   if (status != EM_OK)
     return status;
-  em_step_counters *counters = &base->counters;
-  *counters = (em_step_counters){0};
-  counters->weights_bytes =
-      program->fixed_bytes + program->row_bytes * step->n_rows + (step->n_outputs > 0 ? program->output_bytes : 0);
-  counters->n_stages = program->n_dispatches[family];
-  for (uint32_t i = 0; i < base->desc.n_stages; i++)
-    if (base->desc.stages[i].kind == EM_STAGE_ATTENTION) {
-      const em_kv_layer *l = &base->desc.kv->layers[base->desc.stages[i].attention.kv_layer];
-      uint64_t bytes = l->n_heads * (em_vulkan_kv_head_bytes(base->desc.kv->type, l->k_dim) +
-                                     em_vulkan_kv_head_bytes(base->desc.kv->type, l->v_dim));
-      for (uint32_t r = 0; r < step->n_rows; r++)
-        counters->kv_bytes += bytes * (step->positions[r] + 1ull);
-    }
+  base->counters.n_dispatches = program->n_dispatches[family];
+  base->counters.n_submits = (uint32_t)(vulkan->vk.submitted - submitted);
+  base->counters.n_made = (uint32_t)(vulkan->vk.n_made - made);
   return EM_OK;
 }
 

@@ -108,6 +108,7 @@ typedef struct em_vk {
   VkCommandPool commands;
   VkSemaphore timeline;
   uint64_t submitted;           /* the timeline's value after the last submit */
+  uint64_t n_made;              /* buffers, pipelines and recordings made so far, for em_step_counters */
   struct em_vk_buffer *staging; /* made when first needed */
 } em_vk;
 

@@ -49,8 +49,8 @@ typedef struct em_type_info {
   const char *name;    /* "Q4_K"; NULL where the number is not in use */
   uint32_t block_len;  /* values a block */
   uint32_t block_bytes;
-  /* Decodes n_blocks blocks at src to n_blocks * block_len float32. Rounding: none beyond float32. NULL: sizes are known,
-   * decoding is not written yet. src needs no alignment. */
+  /* Decodes n_blocks blocks at src to n_blocks * block_len float32. Rounding: none beyond float32. src needs no
+   * alignment. NULL for the integer types, which no weights have. */
   void (*decode)(const void *src, float *dst, size_t n_blocks);
   /* Encodes; for tests and tools (the writer). NULL where not written. */
   void (*encode)(const float *src, void *dst, size_t n_blocks);

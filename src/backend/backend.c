@@ -348,6 +348,15 @@ em_status em_program_bytes(const em_backend *backend, const em_program_desc *des
   return status == EM_OK ? backend->fns->program_bytes(backend, desc, out, error) : status;
 }
 
+em_status em_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error) {
+  em_status status = check_program(backend, desc, error);
+  return status == EM_OK && backend->fns->program_prepare ? backend->fns->program_prepare(backend, desc, error) : status;
+}
+
+em_prepare_times em_backend_prepare_times(em_backend *backend) {
+  return backend->fns->prepare_times ? backend->fns->prepare_times(backend) : (em_prepare_times){0};
+}
+
 static bool lacks_data(const em_weights *weights) {
   return weights && weights->without_data;
 }

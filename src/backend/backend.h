@@ -275,6 +275,20 @@ typedef struct em_program_desc {
 /* Bytes a program allocates: scratch and the backend's own working memory. The weights and the cache may be without data. */
 em_status em_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                            em_error *error) EM_MUST_USE;
+
+/* Begins to make what takes long to make and depends on no data, on threads of the backend: the kernels of a program like
+ * this one, whose weights and cache may be without data. Returns at once; em_program_new waits for what is not ready. The
+ * description is not needed after the call. Errors: those of em_program_bytes. */
+em_status em_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error) EM_MUST_USE;
+
+/* How the last em_program_prepare that found something to make went. Zeros for a backend that has nothing to prepare. */
+typedef struct em_prepare_times {
+  uint32_t n_kernels; /* of all programs so far */
+  uint64_t ready_ns;  /* from the call to the last kernel made so far */
+  uint64_t waited_ns; /* that em_program_new waited for kernels */
+} em_prepare_times;
+em_prepare_times em_backend_prepare_times(em_backend *backend);
+
 em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_program **out, em_error *error) EM_MUST_USE;
 void em_program_free(em_program *program);
 

@@ -23,6 +23,8 @@ typedef struct em_backend_fns {
   em_status (*kv_copy)(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
 
   em_status (*program_bytes)(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error);
+  em_status (*program_prepare)(em_backend *backend, const em_program_desc *desc, em_error *error); /* optional */
+  em_prepare_times (*prepare_times)(em_backend *backend);                                          /* optional */
   /* Makes the structure with its own parts only; the front has copied the description into `common`, which the
    * implementation moves into the first member of its structure, and owns again only when the call fails. */
   em_status (*program_new)(em_backend *backend, const em_program *common, em_program **out, em_error *error);

@@ -220,6 +220,10 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
     em_buffer_appendf(out, ",\"repeats\":%u,\"depth\":%u,\"slots\":%u,\"load_s\":", set->n_repeats, set->depth,
                       set->n_slots);
     em_json_write_real(out, (double)facts->load_ns / 1e9);
+    write_real(out, "weights_s", (double)facts->weights_ns / 1e9);
+    em_buffer_appendf(out, ",\"kernels\":%u", facts->prepare.n_kernels);
+    write_real(out, "kernels_ready_s", (double)facts->prepare.ready_ns / 1e9);
+    write_real(out, "kernels_waited_s", (double)facts->prepare.waited_ns / 1e9);
     if (set->n_prefill > 0)
       write_spread(out, "prefill", set->n_prefill, r->prefill);
     if (set->n_decode > 0) {

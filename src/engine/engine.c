@@ -96,15 +96,34 @@ static void fill_facts(em_engine *engine) {
   facts->kv_bytes_per_token = engine->plan.kv_bytes_per_token;
 }
 
+/* Has the device begin what the program needs and no weights are read for, so that it is ready when they are there. */
+static em_status prepare_program(em_engine *engine, em_error *error) {
+  em_status status = EM_OK;
+  em_model_program parts = {0};
+  em_model_weights *weights = NULL;
+  EM_TRY(em_model_describe(engine->model, em_model_all_blocks(engine->model), engine->backend, &weights, error));
+  EM_TRY(em_model_build(engine->model, weights, engine->plan.batch_rows, engine->plan.n_slots, &parts, error));
+  em_program_desc desc = em_plan_program(&engine->plan, &parts, engine->kv);
+  EM_TRY(em_program_prepare(engine->backend, &desc, error));
+fail:
+  em_model_program_clear(&parts);
+  em_model_weights_free(weights);
+  return status;
+}
+
 /* Puts the model on the opened device, as planned. */
 static em_status occupy_device(em_engine *engine, em_progress_fn progress, void *user, em_error *error) {
   em_status status = EM_OK;
   /* The cache before the weights: if memory runs out nevertheless, it does so before a long read. */
   em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
   EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
+  EM_TRY(prepare_program(engine, error));
+  uint64_t start_ns = em_now_ns();
   EM_TRY(em_model_load(engine->model, em_model_all_blocks(engine->model), engine->backend, progress, user,
                        &engine->weights, error));
+  engine->facts.weights_ns = em_now_ns() - start_ns;
   EM_TRY(make_program(engine, error));
+  engine->facts.prepare = em_backend_prepare_times(engine->backend);
   em_pages_restart(engine->pages, engine->kv, engine->plan.n_pages);
 fail:
   return status;

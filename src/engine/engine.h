@@ -64,7 +64,9 @@ typedef struct em_engine_facts {
   em_memory_plan memory;
   uint64_t weights_bytes_per_token; /* that one decoded token reads, in bytes of the file */
   uint64_t kv_bytes_per_token;      /* that one position takes */
-  uint64_t load_ns;
+  uint64_t load_ns;                 /* all of em_engine_open */
+  uint64_t weights_ns;              /* of it, reading and storing the weights */
+  em_prepare_times prepare;         /* the kernels, which are made meanwhile */
 } em_engine_facts;
 const em_engine_facts *em_engine_get_facts(const em_engine *engine);
 

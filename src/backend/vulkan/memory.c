@@ -197,9 +197,8 @@ fail:
 
 /* --- Segments --- */
 
-em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, bool with_table, const char *name,
-                             em_vk_segments *out, em_error *error) {
-  em_status status = EM_OK;
+em_status em_vk_segments_size(const em_vk *vk, uint64_t n_units, uint64_t unit_bytes, const char *name,
+                              em_vk_segments *out, em_error *error) {
   *out = (em_vk_segments){.unit_bytes = unit_bytes};
   if (unit_bytes > vk->max_allocation_bytes)
     return em_fail(error, EM_ERR_UNSUPPORTED, "%s needs pieces of %llu bytes; the graphics device allows %llu", name,
@@ -212,7 +211,17 @@ em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, b
     n = 1;
   if (n > UINT32_MAX)
     return em_fail(error, EM_ERR_TOO_BIG, "%s is too large for the graphics device", name);
-  uint64_t *addresses = NULL;
+  out->n = (uint32_t)n;
+  return EM_OK;
+}
+
+em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, bool with_table, const char *name,
+                             em_vk_segments *out, em_error *error) {
+  em_status status = em_vk_segments_size(vk, n_units, unit_bytes, name, out, error);
+  if (status != EM_OK)
+    return status;
+  uint64_t *addresses = NULL, n = out->n;
+  out->n = 0;
   out->buffers = em_calloc((size_t)n, sizeof *out->buffers);
   addresses = em_calloc((size_t)n, sizeof *addresses);
   if (!out->buffers || !addresses) {
@@ -239,7 +248,7 @@ fail:
 }
 
 void em_vk_segments_free(em_vk *vk, em_vk_segments *segments) {
-  for (uint32_t i = 0; i < segments->n; i++)
+  for (uint32_t i = 0; segments->buffers && i < segments->n; i++)
     em_vk_buffer_free(vk, &segments->buffers[i]);
   em_vk_buffer_free(vk, &segments->addresses);
   free(segments->buffers);

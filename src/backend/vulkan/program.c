@@ -129,6 +129,28 @@ static em_status make_rotations(em_vulkan_program *program, em_error *error) {
   return EM_OK;
 }
 
+em_status em_vulkan_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan *vulkan = (em_vulkan *)backend;
+  sizes s;
+  em_vulkan_program *program = em_calloc(1, sizeof *program);
+  if (!program)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  program->base.backend = backend;
+  program->base.desc = *desc;
+  EM_TRY(measure(desc, &s, error));
+  program->rotations = em_calloc(s.n_rotations ? s.n_rotations : 1, sizeof *program->rotations);
+  if (!program->rotations)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
+  EM_TRY(make_rotations(program, error));
+  for (em_vk_family f = EM_VK_FAMILY_ONE; f < EM_VK_N_FAMILIES; f++)
+    EM_TRY(em_vk_record(vulkan, program, f, EM_VK_ONLY_WANT, error));
+  em_vk_pipelines_start(vulkan);
+fail:
+  em_vulkan_program_free(&program->base);
+  return status;
+}
+
 em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
   em_status status = EM_OK;
   em_vulkan *vulkan = (em_vulkan *)backend;

@@ -65,6 +65,8 @@ uint32_t em_vk_rotation_index(const em_program_desc *desc, uint32_t stage, bool 
 /* Segments of a matrix, at least 1. */
 uint32_t em_vk_n_segments(const em_weights *weights);
 
-/* Records the family's command buffer; first_size: where its dispatches' sizes begin in the step buffer, in bytes. */
+/* Records the family's command buffer; first_size: where its dispatches' sizes begin in the step buffer, in bytes.
+ * EM_VK_ONLY_WANT: records nothing and says which pipelines it will ask for, of a program that has no buffers yet. */
+#define EM_VK_ONLY_WANT UINT64_MAX
 em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_family family, uint64_t first_size,
                        em_error *error);

@@ -41,8 +41,8 @@ typedef struct recorder {
   em_vulkan *vulkan;
   em_vulkan_program *program;
   em_vk_family family;
-  VkCommandBuffer commands;
-  uint64_t first_size; /* byte offset of the family's dispatch sizes in the step buffer */
+  VkCommandBuffer commands; /* VK_NULL_HANDLE: nothing is recorded, only the pipelines' names are taken */
+  uint64_t first_size;      /* byte offset of the family's dispatch sizes in the step buffer */
 } recorder;
 
 static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
@@ -59,6 +59,8 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
                      uint32_t x, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   VkPipeline pipeline;
+  if (!r->commands)
+    return em_vk_pipeline_want(r->vulkan, variant, error);
   em_status status = em_vk_pipeline(r->vulkan, variant, &pipeline, error);
   if (status != EM_OK)
     return status;
@@ -71,6 +73,8 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
 }
 
 static void barrier(recorder *r) {
+  if (!r->commands)
+    return;
   VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                             .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                             .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
@@ -80,6 +84,8 @@ static void barrier(recorder *r) {
 
 /* Copies as many rows as the family may have: how many the step has is not known yet. */
 static void record_input(recorder *r, const em_stage_input *input) {
+  if (!r->commands)
+    return;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
   const em_value_desc *value = &desc->values[input->out];
@@ -116,7 +122,7 @@ static VkDeviceAddress tile_address(const em_weights *weights, uint64_t tile, ui
   const em_vk_segments *tiles = &((const em_vulkan_weights *)weights)->tiles;
   uint64_t segment = tile / tiles->units_per_segment, inside = tile % tiles->units_per_segment;
   *n_left = tiles->units_per_segment - inside;
-  return tiles->buffers[segment].address + inside * tiles->unit_bytes;
+  return tiles->buffers ? tiles->buffers[segment].address + inside * tiles->unit_bytes : 0;
 }
 
 static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *error) {
@@ -297,14 +303,16 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_fami
                                           .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                           .commandBufferCount = 1};
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-  vk->n_made++;
-  EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r.commands), "recording", error));
-  program->commands[family] = r.commands;
-  EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r.commands, &begin), "recording", error));
+  if (first_size != EM_VK_ONLY_WANT) {
+    vk->n_made++;
+    EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r.commands), "recording", error));
+    program->commands[family] = r.commands;
+    EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r.commands, &begin), "recording", error));
+  }
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     const em_stage *stage = &desc->stages[i];
     VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = stage->label};
-    if (vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
+    if (r.commands && vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
       vk->fn.CmdBeginDebugUtilsLabelEXT(r.commands, &label);
     switch (stage->kind) {
     case EM_STAGE_INPUT:
@@ -325,11 +333,13 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_fami
     case EM_N_STAGE_KINDS:
       break;
     }
-    if (vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
+    if (r.commands && vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
       vk->fn.CmdEndDebugUtilsLabelEXT(r.commands);
     if (i + 1 < desc->n_stages)
       barrier(&r);
   }
+  if (!r.commands)
+    return EM_OK;
   VkMemoryBarrier to_host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};

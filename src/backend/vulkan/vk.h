@@ -168,13 +168,16 @@ void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer);
 
 /* A large array cut into buffers of equal unit counts, for what may pass the limit of one allocation. */
 typedef struct em_vk_segments {
-  em_vk_buffer *buffers;
+  em_vk_buffer *buffers; /* NULL: sizes only */
   uint32_t n;
   uint64_t unit_bytes;        /* bytes of an indivisible unit (a tile, a page) */
   uint64_t units_per_segment; /* but the last */
   em_vk_buffer addresses;     /* n x VkDeviceAddress, on the device; made when with_table */
 } em_vk_segments;
 
+/* Fills in the sizes; allocates nothing. EM_ERR_UNSUPPORTED where a unit is larger than the device allows. */
+em_status em_vk_segments_size(const em_vk *vk, uint64_t n_units, uint64_t unit_bytes, const char *name,
+                              em_vk_segments *out, em_error *error);
 em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, bool with_table, const char *name,
                              em_vk_segments *out, em_error *error);
 void em_vk_segments_free(em_vk *vk, em_vk_segments *segments);

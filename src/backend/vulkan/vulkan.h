@@ -1,6 +1,8 @@
 /* The Vulkan backend's objects. Private to this room. */
 #pragma once
 
+#include <pthread.h>
+
 #include "backend/impl.h"
 #include "backend/vulkan/layout.h"
 #include "backend/vulkan/vk.h"
@@ -36,20 +38,46 @@ typedef struct em_vk_variant {
   uint32_t constants[EM_VK_MAX_CONSTANTS];
 } em_vk_variant;
 
+typedef enum em_vk_pipeline_state { EM_VK_WANTED, EM_VK_MAKING, EM_VK_MADE } em_vk_pipeline_state;
+
+typedef struct em_vk_pipeline_entry {
+  em_vk_variant variant;
+  em_vk_pipeline_state state;
+  VkResult result; /* when made */
+  VkPipeline pipeline;
+} em_vk_pipeline_entry;
+
+/* The threads that make pipelines. The lock guards the entries' states and results and what is below. */
+#define EM_VK_MAX_MAKERS 8u
+typedef struct em_vk_makers {
+  pthread_mutex_t lock;
+  pthread_cond_t made;
+  bool is_open; /* the two above are made */
+  bool ending;  /* make no more */
+  pthread_t threads[EM_VK_MAX_MAKERS];
+  unsigned n;
+  uint64_t start_ns, ready_ns, waited_ns; /* when they began, when the last was made, and how long was waited for one */
+} em_vk_makers;
+
 typedef struct em_vulkan {
   em_backend base;
   em_vk vk;
   VkPipelineLayout layout;
   VkShaderModule modules[EM_VK_N_SHADERS];
-  em_vk_variant variants[EM_VK_MAX_PIPELINES];
-  VkPipeline pipelines[EM_VK_MAX_PIPELINES];
+  em_vk_pipeline_entry pipelines[EM_VK_MAX_PIPELINES];
   uint32_t n_pipelines;
+  VkPipelineCache cache; /* or VK_NULL_HANDLE */
+  em_vk_makers makers;
 } em_vulkan;
 
 em_status em_vk_pipelines_open(em_vulkan *vulkan, em_error *error);
 void em_vk_pipelines_close(em_vulkan *vulkan);
 
-/* The pipeline of a variant, made when it is asked for the first time. */
+/* Says that a variant will be asked for; em_vk_pipelines_start then makes all such on threads, and returns at once. */
+em_status em_vk_pipeline_want(em_vulkan *vulkan, const em_vk_variant *variant, em_error *error);
+void em_vk_pipelines_start(em_vulkan *vulkan);
+
+/* The pipeline of a variant, waited for or made here if it is not there yet. */
 em_status em_vk_pipeline(em_vulkan *vulkan, const em_vk_variant *variant, VkPipeline *out, em_error *error);
 
 /* --- Weights and the cache --- */
@@ -86,6 +114,8 @@ uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim);
 
 em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                   em_error *error);
+em_status em_vulkan_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error);
+em_prepare_times em_vulkan_prepare_times(em_backend *backend);
 em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error);
 void em_vulkan_program_free(em_program *program);
 em_status em_vulkan_run(em_program *program, const em_step *step, em_error *error);

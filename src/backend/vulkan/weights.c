@@ -129,6 +129,9 @@ em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc
     EM_TRY(weights->layout ? load_tiles(vulkan, weights, desc, read, user, error)
                            : load_vector(vulkan, weights, desc, read, user, error));
     weights->has_data = true;
+  } else if (weights->layout) {
+    EM_TRY(em_vk_segments_size(&vulkan->vk, n_tiles(desc->n_rows), em_vk_tile_bytes(weights->layout, desc->n_in),
+                               desc->name, &weights->tiles, error));
   }
   *out = &weights->base;
   return EM_OK;
@@ -184,20 +187,23 @@ em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   kv->base.backend = backend;
   EM_TRY(em_vulkan_kv_bytes(backend, desc, &bytes, error));
-  if (desc->n_pages > 0) {
-    kv->keys = em_calloc(desc->n_layers, sizeof *kv->keys);
-    kv->values = em_calloc(desc->n_layers, sizeof *kv->values);
-    if (!kv->keys || !kv->values) {
-      status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-      goto fail;
-    }
-    for (uint32_t i = 0; i < desc->n_layers; i++) {
-      const em_kv_layer *l = &desc->layers[i];
-      kv->base.n_layers = i + 1;
-      EM_TRY(em_vk_segments_new(vk, desc->n_pages, page_bytes(desc->type, l->n_heads, l->k_dim), true, "keys",
-                                &kv->keys[i], error));
-      EM_TRY(em_vk_segments_new(vk, desc->n_pages, page_bytes(desc->type, l->n_heads, l->v_dim), true, "values",
-                                &kv->values[i], error));
+  kv->keys = em_calloc(desc->n_layers ? desc->n_layers : 1, sizeof *kv->keys);
+  kv->values = em_calloc(desc->n_layers ? desc->n_layers : 1, sizeof *kv->values);
+  if (!kv->keys || !kv->values) {
+    status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+    goto fail;
+  }
+  for (uint32_t i = 0; i < desc->n_layers; i++) {
+    const em_kv_layer *l = &desc->layers[i];
+    uint64_t k_bytes = page_bytes(desc->type, l->n_heads, l->k_dim),
+             v_bytes = page_bytes(desc->type, l->n_heads, l->v_dim);
+    kv->base.n_layers = i + 1;
+    if (desc->n_pages > 0) {
+      EM_TRY(em_vk_segments_new(vk, desc->n_pages, k_bytes, true, "keys", &kv->keys[i], error));
+      EM_TRY(em_vk_segments_new(vk, desc->n_pages, v_bytes, true, "values", &kv->values[i], error));
+    } else {
+      EM_TRY(em_vk_segments_size(vk, 0, k_bytes, "keys", &kv->keys[i], error));
+      EM_TRY(em_vk_segments_size(vk, 0, v_bytes, "values", &kv->values[i], error));
     }
   }
   *out = &kv->base;

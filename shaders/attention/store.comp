@@ -101,16 +101,19 @@ void main() {
       float largest = 0.0;
       for (uint d = 0u; d < 32u; d++)
         largest = max(largest, abs(head_[block * 32u + d]));
-      const float scale = largest / 127.0;
+      // The values are divided by the scale as it is stored. The mask, which changes nothing, keeps compilers from taking the
+      // rounding for nothing too.
+      const uint stored = packHalf2x16(vec2(min(largest / 127.0, 65504.0), 0.0));
+      const float scale = unpackHalf2x16(stored & 0x7fffu).x;
       const float inverse = scale == 0.0 ? 0.0 : 1.0 / scale;
       const uint to = (token * (dim / 32u) + block) * 9u;
       for (uint i = 0u; i < 8u; i++) {
         uint word = 0u;
         for (uint b = 0u; b < 4u; b++)
-          word |= (uint(int(roundEven(head_[block * 32u + i * 4u + b] * inverse))) & 255u) << (8u * b);
+          word |= (uint(int(clamp(roundEven(head_[block * 32u + i * 4u + b] * inverse), -127.0, 127.0))) & 255u) << (8u * b);
         cache.v[to + i] = word;
       }
-      cache.v[to + 8u] = packHalf2x16(vec2(scale, 0.0));
+      cache.v[to + 8u] = stored;
     }
   }
 }

@@ -19,6 +19,14 @@ typedef struct tolerance {
   double attention; /* float32 sums over up to 256 positions */
   double stage_float, stage_quantised; /* NMSE of a whole linear stage: float weights; activations rounded to 8 bits */
   double stage_attention[3];           /* NMSE by KV type: F32, F16, Q8_0 */
+
+  /* NMSE of a row on a graphics device beside the processor's scalar kernels. */
+  double device_embed;        /* decoding: the same products, one rounding more or less where a block has a minimum */
+  double device_rope;         /* a head's norm and rotation: a sum in another order, a few roundings, sine and cosine the same */
+  double device_norm;         /* a norm and a float product: sums in another order */
+  double device_attention[3]; /* by KV type: exp, sums in another order, now and then a stored value that rounds the other way */
+  double device_halves[3];    /* the same where the driver rounds halves as it likes: any stored value may be either neighbour,
+                                 and a scale that is another half makes one in sixteen of its 8-bit values another */
 } tolerance;
 
 static const tolerance tolerances = {
@@ -29,6 +37,11 @@ static const tolerance tolerances = {
     .stage_float = 1e-11,
     .stage_quantised = 1e-4,
     .stage_attention = {1e-11, 1e-6, 2e-4},
+    .device_embed = 1e-13,
+    .device_rope = 1e-12,
+    .device_norm = 1e-11,
+    .device_attention = {1e-11, 1e-9, 1e-7},
+    .device_halves = {1e-11, 2e-7, 5e-5},
 };
 
 static uint64_t random_state = 88172645463325252u;

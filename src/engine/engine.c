@@ -9,39 +9,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/kv.h"
-#include "engine/plan.h"
-#include "engine/sampler.h"
-#include "engine/scheduler.h"
-#include "model/model.h"
-
-/* A graphics device that fails again within this time is not trusted any more. */
-#define STEADY_NS (10ull * 60 * 1000000000)
-
-struct em_engine {
-  em_engine_params params;
-  em_model *model;
-  /* What lives on the device; program NULL: it failed, and no other could take over. */
-  em_backend *backend;
-  em_model_weights *weights;
-  em_kv *kv;
-  em_program *program;
-  em_pages *pages;
-  em_sampler *sampler;
-  em_plan plan;
-  em_engine_facts facts;
-  em_scheduler scheduler;
-  bool has_scheduler;
-  em_slot *slots;
-  /* One step. */
-  uint32_t *page_tables;           /* [n_slots][max_pages] */
-  int32_t *tokens;                 /* [batch_rows] */
-  uint32_t *positions, *row_slots; /* [batch_rows] */
-  uint32_t *outputs;               /* [n_slots] */
-  uint64_t *allowed;               /* a mask's bits */
-  em_step_counters counters;
-  uint64_t reopened_ns; /* when the device was last opened again; 0: never */
-};
+#include "engine/internal.h"
 
 /* --- Opening ------------------------------------------------------------------------------------------------------ */
 
@@ -66,25 +34,14 @@ static em_status allocate(em_engine *engine, em_error *error) {
   if (!ok)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   em_status status = em_sampler_new(n_vocab, &engine->sampler, error);
-  return status == EM_OK ? em_pages_new(NULL, plan->n_pages, &engine->pages, error) : status;
+  return status == EM_OK ? em_pages_new(plan->n_pages, &engine->pages, error) : status;
 }
 
-static em_status make_program(em_engine *engine, em_error *error) {
-  em_status status = EM_OK;
-  em_model_program parts = {0};
-  EM_TRY(em_model_build(engine->model, engine->weights, engine->plan.batch_rows, engine->plan.n_slots, &parts, error));
-  em_program_desc desc = em_plan_program(&engine->plan, &parts, engine->kv);
-  EM_TRY(em_program_new(engine->backend, &desc, &engine->program, error));
-fail:
-  em_model_program_clear(&parts);
-  return status;
-}
-
-static void fill_facts(em_engine *engine) {
+void em_engine_fill_facts(em_engine *engine) {
   const em_model_facts *model = em_model_get_facts(engine->model);
   em_engine_facts *facts = &engine->facts;
   snprintf(facts->architecture, sizeof facts->architecture, "%s", model->architecture);
-  snprintf(facts->device, sizeof facts->device, "%s", em_backend_name(engine->backend));
+  snprintf(facts->device, sizeof facts->device, "%s", em_backend_name(engine->devices.chosen));
   facts->n_vocab = model->n_vocab;
   facts->n_layers = model->n_layers;
   facts->context_tokens = engine->plan.memory.context_tokens;
@@ -96,48 +53,24 @@ static void fill_facts(em_engine *engine) {
   facts->kv_bytes_per_token = engine->plan.kv_bytes_per_token;
 }
 
-/* Has the device begin what the program needs and no weights are read for, so that it is ready when they are there. */
-static em_status prepare_program(em_engine *engine, em_error *error) {
+em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *user, em_error *error) {
   em_status status = EM_OK;
-  em_model_program parts = {0};
-  em_model_weights *weights = NULL;
-  EM_TRY(em_model_describe(engine->model, em_model_all_blocks(engine->model), engine->backend, &weights, error));
-  EM_TRY(em_model_build(engine->model, weights, engine->plan.batch_rows, engine->plan.n_slots, &parts, error));
-  em_program_desc desc = em_plan_program(&engine->plan, &parts, engine->kv);
-  EM_TRY(em_program_prepare(engine->backend, &desc, error));
-fail:
-  em_model_program_clear(&parts);
-  em_model_weights_free(weights);
-  return status;
-}
-
-/* Puts the model on the opened device, as planned. */
-static em_status occupy_device(em_engine *engine, em_progress_fn progress, void *user, em_error *error) {
-  em_status status = EM_OK;
-  /* The cache before the weights: if memory runs out nevertheless, it does so before a long read. */
-  em_kv_desc kv = em_plan_kv(&engine->plan, engine->model);
-  EM_TRY(em_kv_new(engine->backend, &kv, &engine->kv, error));
-  EM_TRY(prepare_program(engine, error));
-  uint64_t start_ns = em_now_ns();
-  EM_TRY(em_model_load(engine->model, em_model_all_blocks(engine->model), engine->backend, progress, user,
-                       &engine->weights, error));
-  engine->facts.weights_ns = em_now_ns() - start_ns;
-  EM_TRY(make_program(engine, error));
-  engine->facts.prepare = em_backend_prepare_times(engine->backend);
-  em_pages_restart(engine->pages, engine->kv, engine->plan.n_pages);
+  const em_plan *plan = &engine->plan;
+  em_kv *caches[EM_MAX_PARTS];
+  EM_TRY(em_parts_load(engine->model, plan, &engine->devices, progress, user, &engine->parts, error));
+  EM_TRY(em_chain_new(&engine->parts, engine->model, plan, plan->batch_rows, plan->n_slots, &engine->chain, error));
+  engine->facts.weights_ns = engine->parts.weights_ns;
+  engine->facts.prepare = em_backend_prepare_times(engine->devices.chosen);
+  uint32_t n = em_parts_caches(&engine->parts, caches);
+  em_pages_restart(engine->pages, caches, n, plan->n_pages);
 fail:
   return status;
 }
 
-static void leave_device(em_engine *engine) {
-  em_program_free(engine->program);
-  em_kv_free(engine->kv);
-  em_model_weights_free(engine->weights);
-  em_backend_close(engine->backend);
-  engine->program = NULL;
-  engine->kv = NULL;
-  engine->weights = NULL;
-  engine->backend = NULL;
+void em_engine_leave(em_engine *engine) {
+  em_chain_free(&engine->chain);
+  em_parts_free(&engine->parts);
+  em_devices_close(&engine->devices);
 }
 
 em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,
@@ -149,13 +82,13 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   engine->params = *params;
   EM_TRY(em_model_open(gguf, &engine->model, error));
-  EM_TRY(em_backend_open(&params->backend, &engine->backend, error));
-  EM_TRY(em_plan_make(engine->model, engine->backend, params, &engine->plan, error));
-  fill_facts(engine);
+  EM_TRY(em_devices_open(&params->backend, &engine->devices, error));
+  EM_TRY(em_plan_make(engine->model, &engine->devices, params, &engine->plan, error));
+  em_engine_fill_facts(engine);
   EM_TRY(allocate(engine, error));
   em_scheduler_init(&engine->scheduler, engine->slots, &engine->plan);
   engine->has_scheduler = true;
-  EM_TRY(occupy_device(engine, progress, user, error));
+  EM_TRY(em_engine_occupy(engine, progress, user, error));
   engine->facts.load_ns = em_now_ns() - start_ns;
   *out = engine;
   return EM_OK;
@@ -180,7 +113,7 @@ void em_engine_close(em_engine *engine) {
   free(engine->allowed);
   em_sampler_free(engine->sampler);
   em_pages_free(engine->pages);
-  leave_device(engine);
+  em_engine_leave(engine);
   em_model_close(engine->model);
   free(engine);
 }
@@ -257,7 +190,7 @@ static void tell_finish(em_request *request, em_finish finish, const em_request_
   em_request_free(request);
 }
 
-static void finish(em_engine *engine, em_slot *slot, em_finish how, const em_error *error) {
+void em_engine_finish(em_engine *engine, em_slot *slot, em_finish how, const em_error *error) {
   em_request_stats *stats = &slot->stats;
   stats->prefill_ns = (slot->first_token_ns ? slot->first_token_ns : em_now_ns()) - slot->start_ns;
   stats->decode_ns = slot->last_token_ns - slot->first_token_ns;
@@ -292,7 +225,7 @@ static void admit(em_engine *engine) {
   for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
     em_slot *slot = &engine->slots[i];
     if (slot->request && em_scheduler_is_cancelled(&engine->scheduler, slot))
-      finish(engine, slot, EM_FINISH_CANCELLED, NULL);
+      em_engine_finish(engine, slot, EM_FINISH_CANCELLED, NULL);
   }
   em_slot *slot;
   while ((slot = em_scheduler_admit(&engine->scheduler)))
@@ -307,7 +240,7 @@ static void grow_pages(em_engine *engine) {
     if (slot->n_rows > 0 &&
         em_pages_grow(engine->pages, &slot->pages, slot->n_computed + slot->n_rows, &error) != EM_OK) {
       slot->n_rows = 0;
-      finish(engine, slot, EM_FINISH_ERROR, &error);
+      em_engine_finish(engine, slot, EM_FINISH_ERROR, &error);
     }
   }
 }
@@ -351,19 +284,19 @@ static void sample(em_engine *engine, em_slot *slot) {
   }
   if (may_go_on) {
     em_sampler_input input = {
-        .logits = em_program_result(engine->program, slot->output),
+        .logits = em_chain_logits(&engine->chain, slot->output),
         .sampling = &params->sampling,
         .history = slot->tokens,
         .n_history = slot->n_tokens,
         .allowed = params->mask ? engine->allowed : NULL,
     };
     if (em_sampler_pick(engine->sampler, &input, &token, &error) != EM_OK) {
-      finish(engine, slot, EM_FINISH_ERROR, &error);
+      em_engine_finish(engine, slot, EM_FINISH_ERROR, &error);
       return;
     }
   }
   if (token == EM_NO_TOKEN) {
-    finish(engine, slot, EM_FINISH_STOP, NULL);
+    em_engine_finish(engine, slot, EM_FINISH_STOP, NULL);
     return;
   }
 
@@ -373,11 +306,11 @@ static void sample(em_engine *engine, em_slot *slot) {
   if (slot->stats.n_generated == 1)
     slot->first_token_ns = slot->last_token_ns;
   if (!params->on_token(params->user, token))
-    finish(engine, slot, EM_FINISH_STOP, NULL);
+    em_engine_finish(engine, slot, EM_FINISH_STOP, NULL);
   else if (params->max_tokens > 0 && slot->stats.n_generated >= params->max_tokens)
-    finish(engine, slot, EM_FINISH_LENGTH, NULL);
+    em_engine_finish(engine, slot, EM_FINISH_LENGTH, NULL);
   else if (slot->n_tokens > engine->facts.context_tokens)
-    finish(engine, slot, EM_FINISH_CONTEXT, NULL);
+    em_engine_finish(engine, slot, EM_FINISH_CONTEXT, NULL);
 }
 
 static void advance(em_engine *engine, em_slot *slot) {
@@ -386,7 +319,7 @@ static void advance(em_engine *engine, em_slot *slot) {
   em_pages_commit(engine->pages, &slot->pages, slot->tokens, slot->n_computed, done);
   slot->n_computed = done;
   if (em_scheduler_is_cancelled(&engine->scheduler, slot)) {
-    finish(engine, slot, EM_FINISH_CANCELLED, NULL);
+    em_engine_finish(engine, slot, EM_FINISH_CANCELLED, NULL);
     return;
   }
   if (params->on_prefill && slot->stats.n_generated == 0)
@@ -399,89 +332,7 @@ static void advance(em_engine *engine, em_slot *slot) {
 static void fail_step(em_engine *engine, const em_error *error) {
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     if (engine->slots[i].request && engine->slots[i].n_rows > 0)
-      finish(engine, &engine->slots[i], EM_FINISH_ERROR, error);
-}
-
-/* --- A device that failed ----------------------------------------------------------------------------------------- */
-
-/* Plans anew for the processor what slots, steps and contexts there are; the pages of the cache may become fewer. */
-static em_status plan_again(em_engine *engine, em_error *error) {
-  em_status status = EM_OK;
-  em_engine_params params = engine->params;
-  em_plan plan;
-  params.n_slots = engine->plan.n_slots;
-  params.batch_rows = engine->plan.batch_rows;
-  params.context_tokens = engine->plan.memory.context_tokens;
-  EM_TRY(em_plan_make(engine->model, engine->backend, &params, &plan, error));
-  if (plan.n_pages > engine->plan.n_pages)
-    plan.n_pages = engine->plan.n_pages;
-  engine->plan = plan;
-  fill_facts(engine);
-  engine->scheduler.n_pages = plan.n_pages;
-fail:
-  return status;
-}
-
-static em_status change_device(em_engine *engine, em_device_kind kind, em_error *error) {
-  em_status status = EM_OK;
-  em_backend_params device = engine->params.backend;
-  device.kind = kind;
-  leave_device(engine);
-  EM_TRY(em_backend_open(&device, &engine->backend, error));
-  if (kind != engine->params.backend.kind)
-    EM_TRY(plan_again(engine, error));
-  EM_TRY(occupy_device(engine, NULL, NULL, error));
-  engine->params.backend = device;
-  return EM_OK;
-fail:
-  leave_device(engine);
-  return status;
-}
-
-/* Ends what the new device's cache has no room for, the longest first. */
-static void drop_what_does_not_fit(em_engine *engine) {
-  em_error error = {0};
-  (void)em_fail(&error, EM_ERR_NO_MEMORY, "the graphics card failed and the processor has too little memory for this");
-  while (engine->scheduler.reserved_pages > engine->plan.n_pages) {
-    em_slot *longest = NULL;
-    for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
-      em_slot *slot = &engine->slots[i];
-      if (slot->request && (!longest || slot->reserved_pages > longest->reserved_pages))
-        longest = slot;
-    }
-    finish(engine, longest, EM_FINISH_ERROR, &error);
-  }
-}
-
-/* Goes on after the device has failed: on the same one, opened again, or on the processor. Requests are computed again
- * from their tokens. When there is nothing to go on with they end, and the next one tries again. */
-static void recover(em_engine *engine) {
-  em_error graphics = {0}, processor = {0};
-  bool again = engine->reopened_ns != 0 && em_now_ns() - engine->reopened_ns < STEADY_NS;
-  for (uint32_t i = 0; i < engine->plan.n_slots; i++)
-    engine->slots[i].pages.n = engine->slots[i].n_computed = 0;
-  em_pages_restart(engine->pages, NULL, engine->plan.n_pages);
-
-  if (!again && change_device(engine, engine->params.backend.kind, &graphics) == EM_OK) {
-    engine->reopened_ns = em_now_ns();
-    em_log(EM_LOG_INFO, "%s failed and was opened again", engine->facts.device);
-    return;
-  }
-  if (change_device(engine, EM_DEVICE_CPU, &processor) == EM_OK) {
-    drop_what_does_not_fit(engine);
-    if (engine->params.notice)
-      engine->params.notice(engine->params.notice_user, engine->facts.device,
-                            again ? "The graphics card failed twice within ten minutes, so the processor answers now."
-                                  : "The graphics card failed and could not be started again, so the processor answers "
-                                    "now.");
-    return;
-  }
-  em_error error = {0};
-  (void)em_fail(&error, EM_ERR_DEVICE, "the graphics card failed, and the processor cannot take over: %s",
-                processor.text);
-  for (uint32_t i = 0; i < engine->plan.n_slots; i++)
-    if (engine->slots[i].request)
-      finish(engine, &engine->slots[i], EM_FINISH_ERROR, &error);
+      em_engine_finish(engine, &engine->slots[i], EM_FINISH_ERROR, error);
 }
 
 /* --- Steps -------------------------------------------------------------------------------------------------------- */
@@ -490,8 +341,8 @@ bool em_engine_step(em_engine *engine) {
   if (!em_scheduler_busy(&engine->scheduler))
     return false;
   admit(engine);
-  if (!engine->program) {
-    recover(engine);
+  if (engine->chain.n == 0) {
+    em_engine_recover(engine);
     return true;
   }
   em_scheduler_share(&engine->scheduler);
@@ -501,17 +352,17 @@ bool em_engine_step(em_engine *engine) {
     return true;
   em_error error = {0};
   uint64_t start_ns = em_now_ns();
-  if (em_backend_run(engine->program, &step, &error) != EM_OK) {
+  if (em_chain_run(&engine->chain, &step, &error) != EM_OK) {
     if (error.code == EM_ERR_DEVICE && engine->params.backend.kind == EM_DEVICE_VULKAN) {
       em_log(EM_LOG_INFO, "%s", error.text);
-      recover(engine);
+      em_engine_recover(engine);
     } else {
       fail_step(engine, &error);
     }
     return true;
   }
   em_scheduler_pace(&engine->scheduler, step.n_rows, em_now_ns() - start_ns);
-  engine->counters = em_program_counters(engine->program);
+  engine->counters = em_chain_counters(&engine->chain);
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     if (engine->slots[i].n_rows > 0)
       advance(engine, &engine->slots[i]);
@@ -523,13 +374,12 @@ bool em_engine_step(em_engine *engine) {
 em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
                            void *user, em_error *error) {
   em_status status = EM_OK;
-  em_model_program parts = {0};
-  em_program *program = NULL;
+  em_chain chain = {0};
   em_page_list *pages = &engine->slots[0].pages;
   uint32_t *rows = NULL;
   if (em_scheduler_busy(&engine->scheduler))
     return em_fail(error, EM_ERR_BUSY, "requests are running");
-  if (!engine->program)
+  if (engine->chain.n == 0)
     return em_fail(error, EM_ERR_DEVICE, "the graphics card failed");
   if (batch < 1 || batch > engine->plan.batch_rows)
     return em_fail(error, EM_ERR_ARGUMENT, "a step has 1 to %u rows", engine->plan.batch_rows);
@@ -538,11 +388,8 @@ em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n,
   rows = em_calloc(batch, sizeof *rows);
   if (!rows)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
-  /* A program of its own, in which every row is an output. */
-  EM_TRY(em_model_build(engine->model, engine->weights, batch, batch, &parts, error));
-  em_program_desc desc = em_plan_program(&engine->plan, &parts, engine->kv);
-  desc.max_rows = desc.max_outputs = batch;
-  EM_TRY(em_program_new(engine->backend, &desc, &program, error));
+  /* Programs of its own, in which every row is an output. */
+  EM_TRY(em_chain_new(&engine->parts, engine->model, &engine->plan, batch, batch, &chain, error));
   em_pages_forget(engine->pages);
   EM_TRY(em_pages_grow(engine->pages, pages, n, error));
   for (uint32_t first = 0; first < n; first += batch) {
@@ -561,15 +408,14 @@ em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n,
       engine->row_slots[i] = 0;
       rows[i] = i;
     }
-    EM_TRY(em_backend_run(program, &step, error));
-    engine->counters = em_program_counters(program);
+    EM_TRY(em_chain_run(&chain, &step, error));
+    engine->counters = em_chain_counters(&chain);
     for (uint32_t i = 0; i < step.n_rows; i++)
-      EM_TRY(on_row(user, first + i, em_program_result(program, i), error));
+      EM_TRY(on_row(user, first + i, em_chain_logits(&chain, i), error));
   }
 fail:
   em_pages_release(engine->pages, pages);
-  em_program_free(program);
-  em_model_program_clear(&parts);
+  em_chain_free(&chain);
   free(rows);
   return status;
 }

@@ -19,8 +19,8 @@ typedef struct page {
 } page;
 
 struct em_pages {
-  em_kv *kv;
-  uint32_t n_pages;
+  em_kv *caches[EM_PAGES_MAX_CACHES];
+  uint32_t n_caches, n_pages;
   uint64_t last_serial, clock;
   page pages[];
 };
@@ -31,12 +31,11 @@ uint64_t em_pages_bytes(uint32_t n_pages) {
   return sizeof(em_pages) + (uint64_t)n_pages * sizeof(page);
 }
 
-em_status em_pages_new(em_kv *kv, uint32_t n_pages, em_pages **out, em_error *error) {
+em_status em_pages_new(uint32_t n_pages, em_pages **out, em_error *error) {
   size_t bytes;
   em_pages *pages = em_to_size(em_pages_bytes(n_pages), &bytes) ? em_calloc(1, bytes) : NULL;
   if (!pages)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-  pages->kv = kv;
   pages->n_pages = n_pages;
   *out = pages;
   return EM_OK;
@@ -77,6 +76,13 @@ static void give_up(em_pages *pages, uint32_t id) {
   p->used = ++pages->clock;
   if (p->n_tokens == 0)
     p->serial = 0;
+}
+
+static em_status copy_page(em_pages *pages, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
+  em_status status = EM_OK;
+  for (uint32_t i = 0; i < pages->n_caches && status == EM_OK; i++)
+    status = em_kv_copy(pages->caches[i], from, to, n_tokens, error);
+  return status;
 }
 
 static uint32_t common_prefix(const int32_t *a, const int32_t *b, uint32_t n) {
@@ -121,7 +127,7 @@ em_status em_pages_start(em_pages *pages, const int32_t *tokens, uint32_t n, em_
       p->refs++;
       uint32_t copy = take(pages, parent);
       if (copy != NO_PAGE) {
-        em_status status = em_kv_copy(pages->kv, id, copy, shared, error);
+        em_status status = copy_page(pages, id, copy, shared, error);
         give_up(pages, id);
         if (status != EM_OK) {
           give_up(pages, copy);
@@ -206,9 +212,11 @@ void em_pages_forget(em_pages *pages) {
   }
 }
 
-void em_pages_restart(em_pages *pages, em_kv *kv, uint32_t n_pages) {
+void em_pages_restart(em_pages *pages, em_kv *const *caches, uint32_t n_caches, uint32_t n_pages) {
   for (uint32_t i = 0; i < pages->n_pages; i++)
     pages->pages[i].serial = pages->pages[i].refs = 0;
-  pages->kv = kv;
+  for (uint32_t i = 0; i < n_caches; i++)
+    pages->caches[i] = caches[i];
+  pages->n_caches = n_caches;
   pages->n_pages = n_pages;
 }

@@ -19,8 +19,8 @@ typedef struct em_page_list {
 } em_page_list;
 
 uint64_t em_pages_bytes(uint32_t n_pages); /* that em_pages_new allocates */
-/* kv may be NULL until em_pages_restart names one. */
-em_status em_pages_new(em_kv *kv, uint32_t n_pages, em_pages **out, em_error *error) EM_MUST_USE;
+/* Without caches; em_pages_restart names them. */
+em_status em_pages_new(uint32_t n_pages, em_pages **out, em_error *error) EM_MUST_USE;
 void em_pages_free(em_pages *pages); /* NULL is legal */
 
 /* Fills an empty list with pages that hold a prefix of tokens[0..n) and stores how many tokens that is. Errors: those
@@ -41,6 +41,8 @@ void em_pages_release(em_pages *pages, em_page_list *list);
 /* Forgets what is kept for later. Pages in use are left alone. */
 void em_pages_forget(em_pages *pages);
 
-/* Forgets everything and goes on with n_pages pages of another cache, at most as many as em_pages_new was given. The
- * caller has emptied every list. */
-void em_pages_restart(em_pages *pages, em_kv *kv, uint32_t n_pages);
+/* Forgets everything and goes on with n_pages pages, at most as many as em_pages_new was given, of at most
+ * EM_PAGES_MAX_CACHES caches, each of which has its share of the layers; page i is page i of all of them. The caller
+ * has emptied every list. */
+#define EM_PAGES_MAX_CACHES 2u
+void em_pages_restart(em_pages *pages, em_kv *const *caches, uint32_t n_caches, uint32_t n_pages);

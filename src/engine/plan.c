@@ -26,25 +26,46 @@ typedef struct planner {
   em_plan *plan;
 } planner;
 
-em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model) {
+em_status em_devices_open(const em_backend_params *params, em_devices *out, em_error *error) {
+  *out = (em_devices){.params = *params};
+  return em_backend_open(params, &out->chosen, error);
+}
+
+em_status em_devices_open_processor(em_devices *devices, em_error *error) {
+  em_backend_params params = devices->params;
+  params.kind = EM_DEVICE_CPU;
+  return devices->processor ? EM_OK : em_backend_open(&params, &devices->processor, error);
+}
+
+void em_devices_close(em_devices *devices) {
+  em_backend_close(devices->chosen);
+  em_backend_close(devices->processor);
+  devices->chosen = devices->processor = NULL;
+}
+
+em_backend *em_plan_backend(const em_plan *plan, const em_devices *devices, uint32_t i) {
+  return i + 1 < plan->n_parts ? devices->processor : devices->chosen;
+}
+
+em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model, em_model_blocks blocks) {
   em_kv_desc desc = {.type = plan->kv_type, .n_pages = plan->n_pages};
-  desc.layers = em_model_kv_layers(model, em_model_all_blocks(model), &desc.n_layers);
+  desc.layers = em_model_kv_layers(model, blocks, &desc.n_layers);
   return desc;
 }
 
-em_program_desc em_plan_program(const em_plan *plan, const em_model_program *parts, em_kv *kv) {
+em_program_desc em_plan_program(const em_plan *plan, const em_model_program *emitted, em_kv *kv) {
   return (em_program_desc){
-      .stages = parts->stages,
-      .n_stages = parts->n_stages,
-      .values = parts->values,
-      .n_values = parts->n_values,
-      .scratch_floats = parts->scratch_floats,
+      .stages = emitted->stages,
+      .n_stages = emitted->n_stages,
+      .values = emitted->values,
+      .n_values = emitted->n_values,
+      .scratch_floats = emitted->scratch_floats,
       .max_rows = plan->batch_rows,
       .max_outputs = plan->n_slots,
       .max_slots = plan->n_slots,
       .max_pages = plan->max_pages,
       .kv = kv,
-      .result = parts->result,
+      .result = emitted->result,
   };
 }
 
@@ -62,7 +83,7 @@ static em_status size_for(planner *p, uint32_t context_tokens, uint32_t n_pages,
   plan->max_pages = pages_for(context_tokens);
   plan->n_pages = n_pages;
 
-  em_kv_desc kv_desc = em_plan_kv(plan, p->model);
+  em_kv_desc kv_desc = em_plan_kv(plan, p->model, em_model_all_blocks(p->model));
   EM_TRY(em_kv_bytes(p->backend, &kv_desc, &memory->kv_bytes, error));
   kv_desc.n_pages = 0;
   EM_TRY(em_kv_new(p->backend, &kv_desc, &kv, error));
@@ -159,14 +180,17 @@ static em_status find_available(const em_backend *backend, const em_engine_param
   return status;
 }
 
-em_status em_plan_make(const em_model *model, em_backend *backend, const em_engine_params *params, em_plan *out,
+em_status em_plan_make(const em_model *model, em_devices *devices, const em_engine_params *params, em_plan *out,
                        em_error *error) {
   em_status status = EM_OK;
+  em_backend *backend = devices->chosen;
   planner p = {.model = model, .backend = backend, .plan = out};
   *out = (em_plan){
       .kv_type = params->kv_type,
       .n_slots = params->n_slots > 0 ? params->n_slots : DEFAULT_SLOTS,
       .batch_rows = params->batch_rows > 0 ? params->batch_rows : DEFAULT_BATCH,
+      .n_parts = 1,
+      .blocks = {em_model_all_blocks(model)},
   };
   if (out->n_slots > EM_ENGINE_MAX_SLOTS || out->batch_rows > EM_ENGINE_MAX_BATCH)
     EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "%u slots and %u rows a step were asked for; %u and %u are the most",
@@ -197,15 +221,15 @@ fail:
 em_status em_engine_plan(const em_gguf *gguf, const em_engine_params *params, em_memory_plan *out, em_error *error) {
   em_status status = EM_OK;
   em_model *model = NULL;
-  em_backend *backend = NULL;
+  em_devices devices = {0};
   em_plan plan;
   EM_TRY(em_model_open(gguf, &model, error));
-  EM_TRY(em_backend_open(&params->backend, &backend, error));
-  status = em_plan_make(model, backend, params, &plan, error);
+  EM_TRY(em_devices_open(&params->backend, &devices, error));
+  status = em_plan_make(model, &devices, params, &plan, error);
   if (status == EM_OK || status == EM_ERR_TOO_BIG)
     *out = plan.memory;
 fail:
-  em_backend_close(backend);
+  em_devices_close(&devices);
   em_model_close(model);
   return status;
 }

@@ -45,7 +45,8 @@ int main(void) {
   em_kv_desc desc = {.type = EM_TYPE_F16, .layers = &layer, .n_layers = 1, .n_pages = 8};
   CHECK_INT(em_backend_open(&params, &backend, NULL), EM_OK);
   CHECK_INT(em_kv_new(backend, &desc, &kv, NULL), EM_OK);
-  CHECK_INT(em_pages_new(kv, 8, &pages, NULL), EM_OK);
+  CHECK_INT(em_pages_new(8, &pages, NULL), EM_OK);
+  em_pages_restart(pages, &kv, 1, 8);
   static int32_t a[MAX_LIST * PAGE], b[MAX_LIST * PAGE], c[MAX_LIST * PAGE];
   fill(a, MAX_LIST * PAGE, 1);
   fill(c, MAX_LIST * PAGE, 3);

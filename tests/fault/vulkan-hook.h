@@ -38,8 +38,23 @@ typedef struct hook_wish {
   uint32_t subgroup_size;        /* 0: the truth */
   bool no_extensions;            /* of devices */
   bool no_debug_utils;
-  const char *lacks; /* a feature that the device seems to lack; see below */
+  const char *lacks;           /* a feature that the device seems to lack; see below */
+  const char *lacks_extension; /* of devices */
+  uint32_t lacks_feature;      /* of those that were asked for, counted from 1; see hook_features. 0: none */
+  bool least_limits;           /* what every device must allow, and no more */
 } hook_wish;
+
+/* What devices were made with while hook_records: features as the number of a VkBool32 in a structure, and extensions.
+ */
+typedef struct hook_feature {
+  VkStructureType structure;
+  uint32_t index;
+} hook_feature;
+
+static bool hook_records;
+static hook_feature hook_features[64];
+static char hook_extensions[32][VK_MAX_EXTENSION_NAME_SIZE];
+static uint32_t hook_n_features, hook_n_extensions;
 
 static hook_wish hook;
 
@@ -106,9 +121,21 @@ MAKES(CreateInstance, HOOK_INSTANCE, out, (const VkInstanceCreateInfo *info, CAL
       (info, callbacks, out))
 FREES(DestroyInstance, HOOK_INSTANCE, instance, (VkInstance instance, CALLBACKS), (instance, callbacks))
 PLAIN(EnumeratePhysicalDevices, (VkInstance instance, uint32_t *n, VkPhysicalDevice *out), (instance, n, out))
-MAKES(CreateDevice, HOOK_DEVICE, out,
-      (VkPhysicalDevice physical, const VkDeviceCreateInfo *info, CALLBACKS, VkDevice *out),
-      (physical, info, callbacks, out))
+static void see_features(const VkDeviceCreateInfo *info);
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_CreateDevice(VkPhysicalDevice physical, const VkDeviceCreateInfo *info,
+                                                      CALLBACKS, VkDevice *out) {
+  VkResult result = fault("CreateDevice");
+  see_features(info);
+  if (result != VK_SUCCESS) {
+    spoil(out, sizeof *out);
+    return result;
+  }
+  result = real.CreateDevice(physical, info, callbacks, out);
+  if (result == VK_SUCCESS)
+    hook_live[HOOK_DEVICE]++;
+  return result;
+}
 FREES(DestroyDevice, HOOK_DEVICE, device, (VkDevice device, CALLBACKS), (device, callbacks))
 FREES(FreeMemory, HOOK_MEMORY, memory, (VkDevice device, VkDeviceMemory memory, CALLBACKS), (device, memory, callbacks))
 PLAIN(MapMemory,
@@ -222,14 +249,93 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_EnumerateInstanceExtensionProperties(co
   return result;
 }
 
+/* The structures of features that the backend may ask for: a header and then nothing but VkBool32. */
+static VkBool32 *bools_of(const void *structure, uint32_t *n) {
+  static const struct {
+    VkStructureType type;
+    size_t bytes;
+  } known[] = {
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, sizeof(VkPhysicalDeviceVulkan11Features)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, sizeof(VkPhysicalDeviceVulkan12Features)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES, sizeof(VkPhysicalDeviceVulkan13Features)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES, sizeof(VkPhysicalDevice16BitStorageFeatures)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES, sizeof(VkPhysicalDevice8BitStorageFeatures)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES,
+       sizeof(VkPhysicalDeviceShaderFloat16Int8Features)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES,
+       sizeof(VkPhysicalDeviceVulkanMemoryModelFeatures)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+       sizeof(VkPhysicalDeviceSubgroupSizeControlFeatures)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+       sizeof(VkPhysicalDeviceShaderIntegerDotProductFeatures)},
+      {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+       sizeof(VkPhysicalDeviceCooperativeMatrixFeaturesKHR)},
+  };
+  const VkBaseOutStructure *s = structure;
+  const size_t begin = s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2
+                           ? offsetof(VkPhysicalDeviceFeatures2, features)
+                           : sizeof(VkBaseOutStructure);
+  *n = s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2 ? sizeof(VkPhysicalDeviceFeatures) / sizeof(VkBool32)
+                                                                : 0;
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (s->sType == known[i].type)
+      *n = (uint32_t)((known[i].bytes - begin) / sizeof(VkBool32));
+  return (VkBool32 *)(uintptr_t)((const char *)structure + begin);
+}
+
+static bool is_lacking(const hook_feature *feature) {
+  if (hook.lacks_feature == 0)
+    return false;
+  const hook_feature *f = &hook_features[hook.lacks_feature - 1];
+  return f->structure == feature->structure && f->index == feature->index;
+}
+
+static void see_feature(hook_feature feature) {
+  CHECK(!is_lacking(&feature)); /* the device said that it lacks it */
+  bool is_new = hook_records && hook_n_features < sizeof hook_features / sizeof hook_features[0];
+  for (uint32_t i = 0; i < hook_n_features; i++)
+    is_new &= hook_features[i].structure != feature.structure || hook_features[i].index != feature.index;
+  if (is_new)
+    hook_features[hook_n_features++] = feature;
+}
+
+static void see_features(const VkDeviceCreateInfo *info) {
+  VkPhysicalDeviceFeatures2 old = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                   .pNext = (void *)(uintptr_t)info->pNext};
+  if (info->pEnabledFeatures)
+    old.features = *info->pEnabledFeatures;
+  for (const VkBaseOutStructure *s = (const VkBaseOutStructure *)&old; s; s = s->pNext) {
+    uint32_t n;
+    const VkBool32 *bools = bools_of(s, &n);
+    CHECK(n > 0); /* a structure that bools_of does not know */
+    for (uint32_t i = 0; i < n; i++)
+      if (bools[i])
+        see_feature((hook_feature){s->sType, i});
+  }
+  for (uint32_t i = 0; i < info->enabledExtensionCount; i++) {
+    const char *name = info->ppEnabledExtensionNames[i];
+    CHECK(!hook.no_extensions && !(hook.lacks_extension && strcmp(hook.lacks_extension, name) == 0));
+    bool is_new = hook_records && hook_n_extensions < sizeof hook_extensions / sizeof hook_extensions[0];
+    for (uint32_t j = 0; j < hook_n_extensions; j++)
+      is_new &= strcmp(hook_extensions[j], name) != 0;
+    if (is_new)
+      snprintf(hook_extensions[hook_n_extensions++], sizeof hook_extensions[0], "%s", name);
+  }
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL my_EnumerateDeviceExtensionProperties(VkPhysicalDevice physical,
                                                                             const char *layer, uint32_t *n,
                                                                             VkExtensionProperties *out) {
   VkResult result = fault("EnumerateDeviceExtensionProperties");
-  if (result != VK_SUCCESS || !hook.no_extensions)
-    return result != VK_SUCCESS ? result : real.EnumerateDeviceExtensionProperties(physical, layer, n, out);
-  *n = 0;
-  return VK_SUCCESS;
+  if (result != VK_SUCCESS)
+    return result;
+  result = real.EnumerateDeviceExtensionProperties(physical, layer, n, out);
+  if (hook.no_extensions)
+    *n = 0;
+  for (uint32_t i = 0; hook.lacks_extension && out && i < *n; i++)
+    if (strcmp(out[i].extensionName, hook.lacks_extension) == 0)
+      out[i] = out[--*n];
+  return result;
 }
 
 static bool lacks(const char *what) {
@@ -241,6 +347,18 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevi
   real.GetPhysicalDeviceProperties2(physical, out);
   if (lacks("Vulkan 1.2"))
     out->properties.apiVersion = VK_API_VERSION_1_1;
+  if (hook.least_limits) {
+    VkPhysicalDeviceLimits *limits = &out->properties.limits;
+    limits->maxStorageBufferRange = 1u << 27;
+    limits->maxPushConstantsSize = 128;
+    limits->maxMemoryAllocationCount = 4096;
+    limits->maxComputeSharedMemorySize = 16384;
+    limits->maxComputeWorkGroupInvocations = 128;
+    limits->maxComputeWorkGroupSize[0] = limits->maxComputeWorkGroupSize[1] = 128;
+    limits->maxComputeWorkGroupSize[2] = 64;
+    for (int i = 0; i < 3; i++)
+      limits->maxComputeWorkGroupCount[i] = 65535;
+  }
   for (VkBaseOutStructure *next = out->pNext; next; next = next->pNext) {
     if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES && hook.max_allocation_bytes)
       ((VkPhysicalDeviceMaintenance3Properties *)next)->maxMemoryAllocationSize = hook.max_allocation_bytes;
@@ -275,6 +393,13 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceFeatures2(VkPhysicalDevice
       twelve->timelineSemaphore &= !lacks("timeline semaphores");
       twelve->scalarBlockLayout &= !lacks("scalar block layouts");
     }
+  for (VkBaseOutStructure *next = (VkBaseOutStructure *)out; next; next = next->pNext) {
+    uint32_t n;
+    VkBool32 *bools = bools_of(next, &n);
+    for (uint32_t i = 0; i < n; i++)
+      if (is_lacking(&(hook_feature){next->sType, i}))
+        bools[i] = VK_FALSE;
+  }
 }
 
 static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceQueueFamilyProperties(VkPhysicalDevice physical, uint32_t *n,

@@ -9,8 +9,8 @@
 
 #include <unistd.h>
 
-#define N_TOKENS 520 /* three pages */
-#define N_VOCAB 1024
+#define N_TOKENS 270 /* two pages */
+#define N_VOCAB 512
 
 static uint32_t device_index; /* of the software device */
 
@@ -24,15 +24,15 @@ typedef struct subject {
 static subject subjects[] = {
     {.model = {.architecture = "llama",
                .n_embd = 128,
-               .n_ff = 512,
+               .n_ff = 256,
                .n_vocab = N_VOCAB,
                .type = EM_TYPE_F16,
                .tied = true,
                .seed = 5}},
     {.model =
-         {.architecture = "qwen3", .n_embd = 128, .n_ff = 512, .n_vocab = N_VOCAB, .type = EM_TYPE_Q8_0, .seed = 6}},
+         {.architecture = "qwen3", .n_embd = 128, .n_ff = 256, .n_vocab = N_VOCAB, .type = EM_TYPE_Q8_0, .seed = 6}},
     {.model =
-         {.architecture = "qwen2", .n_embd = 256, .n_ff = 512, .n_vocab = N_VOCAB, .type = EM_TYPE_Q4_K, .seed = 7}},
+         {.architecture = "qwen2", .n_embd = 256, .n_ff = 256, .n_vocab = N_VOCAB, .type = EM_TYPE_Q4_K, .seed = 7}},
 };
 #define N_SUBJECTS (sizeof subjects / sizeof subjects[0])
 
@@ -91,6 +91,40 @@ static void test_memory(void) {
   CHECK_INT(compute(&subjects[0], &(hook_wish){.max_allocation_bytes = 4096}, NULL, &error), EM_ERR_UNSUPPORTED);
   CHECK(strstr(error.text, "4096"));
   printf("%s\n", error.text);
+}
+
+/* A device that lacks what the backend asks for where it is there is refused in words, or answers as the others do. */
+static void test_without(const char *what, const hook_wish *wish) {
+  em_error error;
+  em_status status = compute(&subjects[0], wish, NULL, &error);
+  CHECK_INT(hook_n_live(), 0);
+  if (status == EM_OK) {
+    check_same(what, wish, 1);
+    printf("%s: the same\n", what);
+    return;
+  }
+  CHECK_INT(status, EM_ERR_UNSUPPORTED);
+  CHECK(error.text[0] != '\0');
+  printf("%s: %s\n", what, error.text);
+}
+
+static void test_each_missing(void) {
+  char what[300];
+  em_error error;
+  hook_records = true;
+  CHECK_INT(compute(&subjects[0], &(hook_wish){0}, NULL, &error), EM_OK);
+  hook_records = false;
+  CHECK(hook_n_features > 0);
+  for (uint32_t i = 0; i < hook_n_features; i++) {
+    snprintf(what, sizeof what, "without feature %u of structure %u", hook_features[i].index,
+             (unsigned)hook_features[i].structure);
+    test_without(what, &(hook_wish){.lacks_feature = i + 1});
+  }
+  for (uint32_t i = 0; i < hook_n_extensions; i++) {
+    snprintf(what, sizeof what, "without %.255s", hook_extensions[i]);
+    test_without(what, &(hook_wish){.lacks_extension = hook_extensions[i]});
+  }
+  test_without("with the least limits", &(hook_wish){.least_limits = true});
 }
 
 static void test_reports(void) {
@@ -183,6 +217,7 @@ int main(int argc, char **argv) {
     test_memory();
     test_reports();
     test_lacks();
+    test_each_missing();
     test_widths();
   }
   for (size_t i = 0; i < N_SUBJECTS; i++) {

@@ -1,16 +1,16 @@
 #version 460
 // out[c, o] = sum_k W[o, k] x[c, k] (+ bias) for up to three matrices that share x; or silu of the first times the second; plus
-// a residual. One invocation computes one row of W for COLUMNS rows of x; SPLIT invocations share a row's k.
+// a residual. LANES invocations compute the 32 rows of a tile of W for COLUMNS rows of x; SPLIT such teams share the rows' k.
 //
-// Order of sums, the same for every COLUMNS: groups s, s + SPLIT, ... in four interleaved partial sums (k mod 4), added as
-// (p0 + p1) + (p2 + p3); the SPLIT sums in rising order.
+// Order of sums, the same for every COLUMNS and LANES: groups of 32 values s, s + SPLIT, ... in rising order; the SPLIT sums in
+// rising order. A processor sums a group (16 values of Q6_K) before it scales it; hardware scales each weight.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
 
 layout(constant_id = 0) const uint COLUMNS = 1u;
-layout(constant_id = 1) const uint SPLIT = 1u;
+layout(constant_id = 1) const uint SPLIT = 1u;    // 1, 2, 4 or 8
 layout(constant_id = 2) const uint FORMAT_A = 0u; // of the first part
 layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second
 layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
@@ -19,7 +19,8 @@ layout(constant_id = 6) const bool SWIGLU = false;
 // How x is read. 0: every invocation loads all of it (hardware answers equal addresses at once). Else the subgroup's size, 8, 16 or
 // 32: each invocation loads its share and the subgroup hands the values around, which is what a processor's vectors do well.
 layout(constant_id = 7) const uint BROADCAST = 0u;
-layout(local_size_x = 32, local_size_y_id = 1) in;
+layout(constant_id = 8) const uint LANES = 32u; // 8, 16 or 32: invocation l computes the rows l, l + LANES, ... of the tile
+layout(local_size_x_id = 8, local_size_y_id = 1) in;
 
 layout(push_constant, scalar) uniform Push {
   Words4 w[3];
@@ -35,32 +36,76 @@ layout(push_constant, scalar) uniform Push {
   uint outputs_only;   // 1: as many columns as the step has outputs
 } push;
 
+const uint ROWS = 32u / LANES; // of an invocation
 shared float partial[SPLIT * 32u * COLUMNS];
 
-const uint SHARES = BROADCAST == 0u ? 1u : 32u / BROADCAST;
+const bool SOFTWARE = BROADCAST != 0u;
+const uint SHARES = SOFTWARE ? 32u / BROADCAST : 1u;
 
-vec4 sums[COLUMNS];
-uint x_base[COLUMNS];          // in vectors of 4
-float shares[COLUMNS * SHARES]; // this invocation's part of 32 values of x
-uint x_at;                     // where those 32 values begin
+float sums[COLUMNS * ROWS];
+float gates[SWIGLU ? COLUMNS * ROWS : 1u];
+uint x_base[COLUMNS]; // in vectors of 4
+uint x_at;            // the group of 32 values of x at hand begins here
 
-// Prepares the values x_at .. x_at + 31 of each column. Behind the end of x stand values that meet weights of zero.
-void load_x(uint k) {
-  x_at = k;
-  if (BROADCAST != 0u) {
-    const uint mine = min(k + gl_SubgroupInvocationID * SHARES, push.n_in - SHARES);
-    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-      const uint at = x_base[c] * 4u + mine;
-      if (SHARES == 1u) {
-        shares[c] = Floats(push.x).v[at];
-      } else {
-        [[unroll]] for (uint i = 0u; i < SHARES / 2u; i++) {
-          vec2 two = uintBitsToFloat(unpack32(Pairs(push.x).v[at / 2u + i]));
-          shares[c * SHARES + 2u * i] = two.x;
-          shares[c * SHARES + 2u * i + 1u] = two.y;
-        }
-      }
+// A processor extracts the fields of a word by masks alone, each with a factor that stands in x instead: field i of a word counts
+// 2^shift too much, but the last, which is shifted down because a signed integer must not become negative.
+float nibble_factor[SHARES], byte_factor[SHARES]; // of this invocation's share
+float shares[COLUMNS * SHARES];                   // this invocation's part of the group
+float group_sums[COLUMNS * 2u];                   // of the group's halves, without factors
+float dots[COLUMNS * ROWS];                       // what the group has added up to so far
+
+// Of each row: what was loaded, four fields of it as numbers, and how they become weights: field * scale - offset.
+uvec4 q[ROWS];
+vec4 w[ROWS];
+float scale[ROWS], offset[ROWS];
+
+const uint FIELDS_FLOATS = 0u, FIELDS_NIBBLES = 1u, FIELDS_BYTES = 2u;
+
+void prepare_factors() {
+  if (SOFTWARE)
+    [[unroll]] for (uint s = 0u; s < SHARES; s++) {
+      const uint v = gl_SubgroupInvocationID * SHARES + s;
+      const uint nibble_shift = (v & 7u) == 7u ? 0u : 8u * (v & 3u) + (v & 4u);
+      const uint byte_shift = (v & 3u) == 3u ? 0u : 8u * (v & 3u);
+      nibble_factor[s] = uintBitsToFloat((127u - nibble_shift) << 23);
+      byte_factor[s] = uintBitsToFloat((127u - byte_shift) << 23);
     }
+}
+
+// Turns to the values k .. k + 31 of each column; those behind the end of x are zero.
+void begin_group(uint k, uint fields) {
+  x_at = k;
+  if (!SOFTWARE)
+    return;
+  const uint mine = k + gl_SubgroupInvocationID * SHARES;
+  const uint inside = min(mine, push.n_in - SHARES);
+  [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+    const uint at = x_base[c] * 4u + inside;
+    float sum = 0.0;
+    [[unroll]] for (uint s = 0u; s < SHARES; s++) {
+      float value;
+      if (SHARES == 1u)
+        value = Floats(push.x).v[at];
+      else
+        value = uintBitsToFloat(unpack32(Pairs(push.x).v[at / 2u + s / 2u])[s & 1u]);
+      if (fields == FIELDS_FLOATS)
+        value = mine < push.n_in ? value : 0.0;
+      sum += value;
+      if (fields == FIELDS_NIBBLES)
+        value *= nibble_factor[s];
+      else if (fields == FIELDS_BYTES)
+        value *= byte_factor[s];
+      shares[c * SHARES + s] = value;
+    }
+    if (fields != FIELDS_FLOATS)
+      [[unroll]] for (uint h = 0u; h < 2u; h++) {
+        float total = subgroupBroadcast(sum, h * BROADCAST / 2u);
+        [[unroll]] for (uint l = 1u; l < BROADCAST / 2u; l++)
+          total += subgroupBroadcast(sum, h * BROADCAST / 2u + l);
+        group_sums[c * 2u + h] = total;
+      }
+    [[unroll]] for (uint i = 0u; i < ROWS; i++)
+      dots[c * ROWS + i] = 0.0;
   }
 }
 
@@ -68,125 +113,205 @@ float share(uint c, uint j) {
   return subgroupBroadcast(shares[c * SHARES + j % SHARES], j / SHARES);
 }
 
-// Adds the products of w and the values j .. j + 3 of the prepared 32.
-void add4(vec4 w, uint j) {
+// Adds the products of each row's w and the values j .. j + 3 of the group.
+void add4(uint j) {
   [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-    vec4 x = BROADCAST == 0u ? push.x.v[x_base[c] + ((x_at + j) >> 2)]
-                             : vec4(share(c, j), share(c, j + 1u), share(c, j + 2u), share(c, j + 3u));
-    sums[c] = fma(w, x, sums[c]);
+    vec4 x = SOFTWARE ? vec4(share(c, j), share(c, j + 1u), share(c, j + 2u), share(c, j + 3u))
+                      : push.x.v[x_base[c] + ((x_at + j) >> 2)];
+    [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+      float sum = SOFTWARE ? dots[c * ROWS + i] : sums[c * ROWS + i];
+      sum = fma(w[i].w, x.w, fma(w[i].z, x.z, fma(w[i].y, x.y, fma(w[i].x, x.x, sum))));
+      if (SOFTWARE)
+        dots[c * ROWS + i] = sum;
+      else
+        sums[c * ROWS + i] = sum;
+    }
   }
 }
 
-// Adds what row r of the tile at w contributes, in groups of 32 values of x (256 where a chunk is as long): groups split,
-// split + SPLIT, ...
-void run(uint format, Words4 w, uint tile, uint r, uint split) {
+// The same for fields that are not weights yet; a processor leaves that to the group's end.
+void add_fields(uint j) {
+  if (!SOFTWARE)
+    [[unroll]] for (uint i = 0u; i < ROWS; i++)
+      w[i] = fma(w[i], vec4(scale[i]), vec4(-offset[i]));
+  add4(j);
+}
+
+// Ends the group, or half of it: adds what it came to.
+void end_floats() {
+  if (SOFTWARE)
+    [[unroll]] for (uint i = 0u; i < COLUMNS * ROWS; i++)
+      sums[i] += dots[i];
+}
+
+void end_fields(uint half_, bool whole) {
+  if (SOFTWARE)
+    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+      const float x = whole ? group_sums[c * 2u] + group_sums[c * 2u + 1u] : group_sums[c * 2u + half_];
+      [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+        sums[c * ROWS + i] += fma(scale[i], dots[c * ROWS + i], -offset[i] * x);
+        dots[c * ROWS + i] = 0.0;
+      }
+    }
+}
+
+// The four bytes of a word as numbers (times their factors).
+vec4 fields_of_bytes(uint word) {
+  return SOFTWARE ? vec4(ivec4(word & 0xffu, word & 0xff00u, word & 0xff0000u, word >> 24)) : bytes_of(word);
+}
+
+// Half of the eight nibbles of a word: values 4 half .. 4 half + 3.
+vec4 fields_of_nibbles(uint word, uint half_) {
+  if (!SOFTWARE)
+    return bytes_of((word >> (4u * half_)) & 0x0f0f0f0fu);
+  return half_ == 0u ? vec4(ivec4(word & 0xfu, word & 0xf00u, word & 0xf0000u, word & 0xf000000u))
+                     : vec4(ivec4(word & 0xf0u, word & 0xf000u, word & 0xf00000u, word >> 28));
+}
+
+// Loads vector `at` and, for the rows behind it, those that follow LANES apart.
+void load_rows(Words4 from, uint at) {
+  Pairs2 here = Pairs2(uint64_t(from) + uint64_t(at * 16u));
+  [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+    const u64vec2 two = here.v[i * LANES];
+    q[i] = uvec4(unpack32(two.x), unpack32(two.y));
+  }
+}
+
+// Adds 32 nibbles of each row.
+void add_nibbles() {
+  [[unroll]] for (uint j = 0u; j < 8u; j++) {
+    [[unroll]] for (uint i = 0u; i < ROWS; i++)
+      w[i] = fields_of_nibbles(q[i][j >> 1], j & 1u);
+    add_fields(j * 4u);
+  }
+  end_fields(0u, true);
+}
+
+// Adds what the rows r, r + LANES, ... of the tile at `tile` contribute: groups split, split + SPLIT, ...
+void run(uint format, Words4 from, uint tile, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
-  const uint group = max(values, 32u);
-  const uint n_groups = (push.n_in + group - 1u) / group;
-  for (uint g = split; g < n_groups; g += SPLIT) {
-    const uint k = g * group;
-    const uint base = (tile * n_chunks + k / values) * vectors;
-    if (format == FORMAT_F32) {
-      load_x(k);
-      [[unroll]] for (uint i = 0u; i < 8u; i++)
-        if (k + i * 4u < push.n_in)
-          add4(uintBitsToFloat(load16(w, base + i * 32u + r)), i * 4u);
-    } else if (format == FORMAT_F16 || format == FORMAT_BF16) {
-      load_x(k);
-      [[unroll]] for (uint i = 0u; i < 4u; i++) {
-        if (k + i * 8u >= push.n_in)
+  const uint first = tile * n_chunks;
+  if (format <= FORMAT_BF16) {
+    for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
+      begin_group(k, FIELDS_FLOATS);
+      [[unroll]] for (uint j = 0u; j < 8u; j++) {
+        // Behind the end of a row the last chunk stands in: it meets zeros.
+        const uint chunk = first + (SOFTWARE ? min((k + j * 4u) / values, n_chunks - 1u) : (k + j * 4u) / values);
+        if (!SOFTWARE && k + j * 4u >= push.n_in)
           break;
-        uvec4 q = load16(w, base + i * 32u + r);
-        vec4 a, b;
-        if (format == FORMAT_F16) {
-          a = vec4(unpackHalf2x16(q.x), unpackHalf2x16(q.y));
-          b = vec4(unpackHalf2x16(q.z), unpackHalf2x16(q.w));
-        } else {
-          a = uintBitsToFloat(uvec4(q.x << 16, q.x & 0xffff0000u, q.y << 16, q.y & 0xffff0000u));
-          b = uintBitsToFloat(uvec4(q.z << 16, q.z & 0xffff0000u, q.w << 16, q.w & 0xffff0000u));
+        if (format == FORMAT_F32 || (j & 1u) == 0u)
+          load_rows(from, chunk * vectors + r);
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+          uvec2 two = (j & 1u) == 0u ? q[i].xy : q[i].zw;
+          w[i] = format == FORMAT_F32   ? uintBitsToFloat(q[i])
+                 : format == FORMAT_F16 ? vec4(unpackHalf2x16(two.x), unpackHalf2x16(two.y))
+                                        : uintBitsToFloat(uvec4(two.x << 16, two.x & 0xffff0000u, two.y << 16, two.y & 0xffff0000u));
         }
-        add4(a, i * 8u);
-        if (k + i * 8u + 4u < push.n_in)
-          add4(b, i * 8u + 4u);
+        add4(j * 4u);
       }
-    } else if (format == FORMAT_Q8_0) {
-      load_x(k);
-      float d = plane_half(w, base + 64u, r);
-      [[unroll]] for (uint half_ = 0u; half_ < 2u; half_++) {
-        uvec4 q = load16(w, base + half_ * 32u + r);
-        [[unroll]] for (uint i = 0u; i < 4u; i++)
-          add4(d * unpack_bytes(q[i]), half_ * 16u + i * 4u);
+      end_floats();
+    }
+  } else if (format == FORMAT_Q8_0 || format == FORMAT_Q4_0) {
+    for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
+      const uint base = (first + k / 32u) * vectors;
+      begin_group(k, format == FORMAT_Q8_0 ? FIELDS_BYTES : FIELDS_NIBBLES);
+      [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+        scale[i] = plane_half(from, base + vectors - 4u, r + i * LANES);
+        offset[i] = (format == FORMAT_Q8_0 ? 128.0 : 8.0) * scale[i];
       }
-    } else if (format == FORMAT_Q4_0) {
-      load_x(k);
-      float d = plane_half(w, base + 32u, r);
-      uvec4 q = load16(w, base + r);
-      [[unroll]] for (uint i = 0u; i < 4u; i++) {
-        vec4 a, b;
-        unpack_nibbles(q[i], a, b);
-        add4(fma(a, vec4(d), vec4(-8.0 * d)), i * 8u);
-        add4(fma(b, vec4(d), vec4(-8.0 * d)), i * 8u + 4u);
-      }
-    } else if (format == FORMAT_Q4_K) {
-      uvec4 header = load16(w, base + r);
-      for (uint j = 0u; j < 8u; j++) {
-        load_x(k + j * 32u);
-        float scale, minimum;
-        q4k_scale(header, j, scale, minimum);
-        uvec4 q = load16(w, base + 32u + j * 32u + r);
-        [[unroll]] for (uint i = 0u; i < 4u; i++) {
-          vec4 a, b;
-          unpack_nibbles(q[i], a, b);
-          add4(fma(a, vec4(scale), vec4(-minimum)), i * 8u);
-          add4(fma(b, vec4(scale), vec4(-minimum)), i * 8u + 4u);
+      load_rows(from, base + r);
+      if (format == FORMAT_Q4_0) {
+        add_nibbles();
+      } else {
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+          if (j == 4u)
+            load_rows(from, base + 32u + r);
+          [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+            w[i] = fields_of_bytes(q[i][j & 3u] ^ 0x80808080u);
+          }
+          add_fields(j * 4u);
         }
+        end_fields(0u, true);
       }
-    } else {
-      float d = plane_half(w, base + 416u, r);
-      uvec4 scales = load16(w, base + 384u + r);
-      for (uint j = 0u; j < 8u; j++) {
-        load_x(k + j * 32u);
-        uvec4 q = load16(w, base + j * 32u + r);
-        uvec4 pairs = load16(w, base + 256u + (j >> 1) * 32u + r);
-        uvec2 high = (j & 1u) == 0u ? pairs.xy : pairs.zw;
-        uint word = scales[j >> 1] >> (16u * (j & 1u));
-        float d0 = d * float(int(word << 24) >> 24), d1 = d * float(int(word << 16) >> 24);
-        [[unroll]] for (uint i = 0u; i < 4u; i++) {
-          uint h = high[i >> 1] >> (4u * (i & 1u));
-          uint low_a = (q[i] & 0x0f0f0f0fu) | ((h & 0x03030303u) << 4);
-          uint low_b = ((q[i] >> 4) & 0x0f0f0f0fu) | (((h >> 2) & 0x03030303u) << 4);
-          float s = i < 2u ? d0 : d1;
-          vec4 a = bytes_of(low_a);
-          vec4 b = bytes_of(low_b);
-          add4(fma(a, vec4(s), vec4(-32.0 * s)), i * 8u);
-          add4(fma(b, vec4(s), vec4(-32.0 * s)), i * 8u + 4u);
+    }
+  } else if (format == FORMAT_Q4_K) {
+    for (uint chunk = 0u; chunk < n_chunks; chunk++) {
+      const uint base = (first + chunk) * vectors;
+      load_rows(from, base + r);
+      uvec4 header[ROWS]; // the 8 scales and the 8 minima
+      [[unroll]] for (uint i = 0u; i < ROWS; i++)
+        header[i] = uvec4(q[i].y & 0x3f3f3f3fu, (q[i].w & 0x0f0f0f0fu) | ((q[i].y >> 2) & 0x30303030u),
+                          q[i].z & 0x3f3f3f3fu, ((q[i].w >> 4) & 0x0f0f0f0fu) | ((q[i].z >> 2) & 0x30303030u));
+      vec2 d[ROWS];
+      [[unroll]] for (uint i = 0u; i < ROWS; i++)
+        d[i] = unpackHalf2x16(q[i].x);
+      for (uint g = split; g < 8u; g += SPLIT) {
+        begin_group(chunk * 256u + g * 32u, FIELDS_NIBBLES);
+        const uint shift = 8u * (g & 3u);
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+          scale[i] = d[i].x * float(int(((g < 4u ? header[i].x : header[i].y) >> shift) & 255u));
+          offset[i] = d[i].y * float(int(((g < 4u ? header[i].z : header[i].w) >> shift) & 255u));
+        }
+        load_rows(from, base + 32u + g * 32u + r);
+        add_nibbles();
+      }
+    }
+  } else {
+    for (uint chunk = 0u; chunk < n_chunks; chunk++) {
+      const uint base = (first + chunk) * vectors;
+      uvec4 scales[ROWS];
+      float d[ROWS];
+      load_rows(from, base + 384u + r);
+      [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+        d[i] = plane_half(from, base + 416u, r + i * LANES);
+        scales[i] = q[i];
+      }
+      for (uint g = split; g < 8u; g += SPLIT) {
+        uvec2 high[ROWS];
+        begin_group(chunk * 256u + g * 32u, FIELDS_BYTES);
+        load_rows(from, base + 256u + (g >> 1) * 32u + r);
+        [[unroll]] for (uint i = 0u; i < ROWS; i++)
+          high[i] = (g & 1u) == 0u ? q[i].xy : q[i].zw;
+        load_rows(from, base + g * 32u + r);
+        [[unroll]] for (uint h = 0u; h < 2u; h++) {
+          [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+            const uint word = scales[i][g >> 1] >> (16u * (g & 1u) + 8u * h);
+            scale[i] = d[i] * float(int(word << 24) >> 24);
+            offset[i] = 32.0 * scale[i];
+          }
+          [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+              const uint low = q[i][h * 2u + (j >> 1)] >> (4u * (j & 1u));
+              w[i] = fields_of_bytes((low & 0x0f0f0f0fu) | (((high[i][h] >> (2u * j)) & 0x03030303u) << 4));
+            }
+            add_fields(h * 16u + j * 4u);
+          }
+          end_fields(h, false);
         }
       }
     }
   }
 }
 
-// The sum of this invocation's row for column c, the same in every invocation of the row's first split.
-void reduce(uint r, uint split, out float totals[COLUMNS]) {
-  [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-    totals[c] = (sums[c].x + sums[c].y) + (sums[c].z + sums[c].w);
+// Brings the splits' sums together in the rows' first split.
+void reduce(uint r, uint split) {
   if (SPLIT > 1u) {
-    [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-      partial[(split * COLUMNS + c) * 32u + r] = totals[c];
+    [[unroll]] for (uint c = 0u; c < COLUMNS * ROWS; c++)
+      partial[(split * COLUMNS * ROWS + c) * LANES + r] = sums[c];
     barrier();
     if (split == 0u) {
-      [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
+      [[unroll]] for (uint c = 0u; c < COLUMNS * ROWS; c++)
         for (uint s = 1u; s < SPLIT; s++)
-          totals[c] += partial[(s * COLUMNS + c) * 32u + r];
+          sums[c] += partial[(s * COLUMNS * ROWS + c) * LANES + r];
     }
     barrier();
   }
 }
 
 void clear() {
-  [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-    sums[c] = vec4(0.0);
+  [[unroll]] for (uint i = 0u; i < COLUMNS * ROWS; i++)
+    sums[i] = 0.0;
 }
 
 void main() {
@@ -196,6 +321,7 @@ void main() {
     return;
   const uint r = gl_LocalInvocationID.x;
   const uint split = SPLIT == 1u ? 0u : gl_LocalInvocationID.y;
+  prepare_factors();
   [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
     x_base[c] = min(first + c, n_columns - 1u) * (push.n_in >> 2);
 
@@ -217,7 +343,6 @@ void main() {
     }
   }
 
-  float y[COLUMNS];
   clear();
   if (part == 0u)
     run(FORMAT_A, push.w[0], tile, r, split);
@@ -225,32 +350,30 @@ void main() {
     run(FORMAT_B, push.w[1], tile, r, split);
   else if (PARTS > 2u)
     run(FORMAT_C, push.w[2], tile, r, split);
-  reduce(r, split, y);
-  const uint row = tile * 32u + r;
+  reduce(r, split);
   if (SWIGLU) {
-    float up[COLUMNS];
+    [[unroll]] for (uint i = 0u; i < COLUMNS * ROWS; i++)
+      gates[i] = sums[i];
     clear();
     run(FORMAT_B, push.w[1], tile, r, split);
-    reduce(r, split, up);
-    if (row < push.rows[0]) {
-      float gate_bias = uvec2(push.bias[0]) == uvec2(0u) ? 0.0 : push.bias[0].v[row];
-      float up_bias = uvec2(push.bias[1]) == uvec2(0u) ? 0.0 : push.bias[1].v[row];
-      [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-        float g = y[c] + gate_bias;
-        y[c] = g / (1.0 + exp(-g)) * (up[c] + up_bias);
-      }
-    }
-  } else if (row < push.rows[part] && uvec2(push.bias[part]) != uvec2(0u)) {
-    float bias = push.bias[part].v[row];
-    [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-      y[c] += bias;
+    reduce(r, split);
   }
-  if (split != 0u || row >= push.rows[part])
+  if (split != 0u)
     return;
-  [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-    if (first + c >= n_columns)
+  [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+    const uint row = tile * 32u + r + i * LANES;
+    if (row >= push.rows[part])
       return;
-    uint at = (first + c) * push.y_width + y_row + row;
-    push.y.v[at] = uvec2(push.residual) == uvec2(0u) ? y[c] : y[c] + push.residual.v[at];
+    const float bias = uvec2(push.bias[part]) == uvec2(0u) ? 0.0 : push.bias[part].v[row];
+    const float up_bias = !SWIGLU || uvec2(push.bias[1]) == uvec2(0u) ? 0.0 : push.bias[1].v[row];
+    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+      if (first + c >= n_columns)
+        break;
+      const uint at = (first + c) * push.y_width + y_row + row;
+      float value = (SWIGLU ? gates[c * ROWS + i] : sums[c * ROWS + i]) + bias;
+      if (SWIGLU)
+        value = value / (1.0 + exp(-value)) * (sums[c * ROWS + i] + up_bias);
+      push.y.v[at] = uvec2(push.residual) == uvec2(0u) ? value : value + push.residual.v[at];
+    }
   }
 }

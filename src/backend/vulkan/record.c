@@ -154,12 +154,13 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
                       .y_width = desc->values[l->out].width,
                       .outputs_only = l->outputs_only};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
-  em_vk_variant variant = {EM_VK_SHADER_LINEAR, 8, {em_vk_family_columns[r->family], r->vulkan->vk.split}};
+  em_vk_variant variant = {EM_VK_SHADER_LINEAR, 9, {em_vk_family_columns[r->family], r->vulkan->vk.split}};
   bool whole = true; /* every matrix in one segment */
   for (uint32_t p = 0; p < l->n_parts; p++)
     whole &= em_vk_n_segments(l->w[p]) == 1;
   variant.constants[6] = gated;
   variant.constants[7] = r->vulkan->vk.broadcast;
+  variant.constants[8] = r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast : EM_VK_TILE_ROWS;
   if (whole || gated) {
     /* One dispatch computes all parts. Of a gated pair in several segments it takes the tiles up to the next border. */
     uint64_t n_tiles = 0;

@@ -28,7 +28,7 @@ typedef struct em_vk_spirv {
 } em_vk_spirv;
 extern const em_vk_spirv em_vk_spirvs[EM_VK_N_SHADERS];
 
-#define EM_VK_MAX_CONSTANTS 8u
+#define EM_VK_MAX_CONSTANTS 12u
 #define EM_VK_MAX_PIPELINES 80u
 
 /* A shader with its specialisation constants: constant i has id i. */

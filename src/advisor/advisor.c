@@ -17,6 +17,16 @@ double em_advisor_ceiling(double bandwidth, uint64_t token_bytes) {
   return bandwidth > 0 && token_bytes > 0 ? bandwidth / (double)token_bytes : 0;
 }
 
+double em_advisor_shared_ceiling(const em_advisor_share *shares, uint32_t n_shares) {
+  double seconds = 0;
+  for (uint32_t i = 0; i < n_shares; i++) {
+    if (shares[i].bytes_per_s == 0)
+      return 0;
+    seconds += (double)shares[i].token_bytes / (double)shares[i].bytes_per_s;
+  }
+  return seconds > 0 ? 1 / seconds : 0;
+}
+
 uint64_t em_advisor_reserve(const em_memory_state *memory) {
   uint64_t reserve = memory->available_bytes / 8;
   if (reserve < 256 * MIB)

@@ -13,6 +13,15 @@ uint64_t em_advisor_token_bytes(uint64_t weights_bytes_per_token, uint64_t kv_by
  * is 0. */
 double em_advisor_ceiling(double bandwidth, uint64_t token_bytes);
 
+/* What decoding one token reads of a memory, and how fast that is read, in bytes a second; 0: not known. */
+typedef struct em_advisor_share {
+  uint64_t token_bytes, bytes_per_s;
+} em_advisor_share;
+
+/* The most tokens a second when shares of the model are read one after the other, each from a memory of its own:
+ * 1 / sum(bytes / bandwidth). 0 when a bandwidth is not known or nothing is read. */
+double em_advisor_shared_ceiling(const em_advisor_share *shares, uint32_t n_shares);
+
 /* What stays untouched for everything else on the computer: an eighth of what is available, 256 MiB to 2 GiB. */
 uint64_t em_advisor_reserve(const em_memory_state *memory);
 

@@ -31,7 +31,7 @@ typedef struct {
 } slot;
 
 typedef struct {
-  double prefill, decode;                            /* tokens a second */
+  double prefill, decode; /* tokens a second */
   /* While every slot was decoding: */
   uint64_t n_window_tokens, window_ns;
   uint64_t weights_bytes, kv_bytes; /* read */
@@ -40,7 +40,8 @@ typedef struct {
 
 typedef struct {
   const char *path, *device;
-  uint32_t n_prefill, n_decode, n_repeats, depth, n_slots, n_threads;
+  uint32_t n_prefill, n_decode, n_repeats, depth, n_slots, n_threads, gpu_layers;
+  bool says_gpu_layers;
   bool json;
 } settings;
 
@@ -186,8 +187,8 @@ typedef struct {
   /* A step's are shared by its tokens. */
   double weights_per_token, kv_per_token; /* bytes read */
   double dispatches_per_token, submits_per_token;
-  double allocations_per_token;           /* of memory here and on the device, objects and command recordings */
-  double bandwidth;                       /* bytes a second; 0: not measured */
+  double allocations_per_token; /* of memory here and on the device, objects and command recordings */
+  double bandwidth;             /* bytes a second; 0: not measured */
 } report;
 
 static void write_spread(em_buffer *out, const char *name, uint32_t n_tokens, spread s) {
@@ -302,10 +303,16 @@ fail:
 int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   settings set = {.device = "cpu", .n_prefill = 512, .n_decode = 128, .n_repeats = 5, .n_slots = 1};
   const hearth_cli_option options[] = {
-      {"-p", HEARTH_CLI_COUNT, &set.n_prefill, NULL},        {"-n", HEARTH_CLI_COUNT, &set.n_decode, NULL},
-      {"-r", HEARTH_CLI_COUNT, &set.n_repeats, NULL},        {"--depth", HEARTH_CLI_COUNT, &set.depth, NULL},
-      {"--slots", HEARTH_CLI_COUNT, &set.n_slots, NULL},     {"--device", HEARTH_CLI_TEXT, &set.device, NULL},
-      {"--threads", HEARTH_CLI_COUNT, &set.n_threads, NULL}, {"--json", HEARTH_CLI_FLAG, &set.json, NULL},
+      {"-p", HEARTH_CLI_COUNT, &set.n_prefill, NULL},
+      {"-n", HEARTH_CLI_COUNT, &set.n_decode, NULL},
+      {"-r", HEARTH_CLI_COUNT, &set.n_repeats, NULL},
+      {"--depth", HEARTH_CLI_COUNT, &set.depth, NULL},
+      {"--slots", HEARTH_CLI_COUNT, &set.n_slots, NULL},
+      {"--device", HEARTH_CLI_TEXT, &set.device, NULL},
+      {"--threads", HEARTH_CLI_COUNT, &set.n_threads, NULL},
+      {"--json", HEARTH_CLI_FLAG, &set.json, NULL},
+      {"--gpu-layers", HEARTH_CLI_COUNT, &set.gpu_layers, &set.says_gpu_layers},
+
   };
   em_engine_params params;
   em_gguf *gguf = NULL;
@@ -331,6 +338,8 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   longest = (uint64_t)set.depth + (set.n_prefill > set.n_decode ? set.n_prefill : set.n_decode) + 2;
   EM_TRY(hearth_cli_engine_params(set.device, set.n_threads, &params, &error));
   params.n_slots = set.n_slots;
+  params.says_gpu_layers = set.says_gpu_layers;
+  params.n_gpu_layers = set.gpu_layers;
   params.context_tokens = (uint32_t)(longest <= UINT32_MAX ? longest : UINT32_MAX);
   EM_TRY(em_gguf_open(set.path, &gguf, &error));
   EM_TRY(em_engine_open(gguf, &params, NULL, NULL, &engine, &error));

@@ -5,6 +5,7 @@
 #include "model/model.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,16 +22,25 @@ typedef struct {
   em_error plan_error;
 } report;
 
-static void make_report(const em_gguf *gguf, uint32_t context_tokens, report *out) {
+/* What is asked for beside the file. */
+typedef struct {
+  const char *device;
+  uint32_t context_tokens, gpu_layers;
+  bool says_gpu_layers;
+} wishes;
+
+static void make_report(const em_gguf *gguf, const wishes *wish, report *out) {
   em_engine_params params;
 
   if (em_model_open(gguf, &out->model, &out->model_error) != EM_OK)
     return;
-  if (hearth_cli_engine_params("cpu", 0, &params, &out->plan_error) != EM_OK)
+  if (hearth_cli_engine_params(wish->device, 0, &params, &out->plan_error) != EM_OK)
     return;
   params.n_slots = 1;
-  params.context_tokens = context_tokens;
-  /* The limit is lifted, so that a model that is too big here is described all the same. */
+  params.context_tokens = wish->context_tokens;
+  params.says_gpu_layers = wish->says_gpu_layers;
+  params.n_gpu_layers = wish->gpu_layers;
+  /* The computer's limit is lifted, so that a model that is too big here is described all the same. */
   params.memory_limit_bytes = UINT64_MAX;
   out->has_plan = em_engine_plan(gguf, &params, &out->plan, &out->plan_error) == EM_OK;
 }
@@ -72,6 +82,31 @@ static void write_problem(em_buffer *out, const char *key, const em_error *error
   em_buffer_append_text(out, "}");
 }
 
+static void write_placement(const em_memory_plan *plan, em_buffer *out) {
+  em_buffer_append_text(out, ",\"placement\":{\"sentence\":");
+  em_json_write_string(out, plan->placement, strlen(plan->placement));
+  if (plan->shared_tokens_per_s > 0)
+    em_buffer_appendf(out,
+                      ",\"processor_bytes_per_s\":%" PRIu64 ",\"device_bytes_per_s\":%" PRIu64
+                      ",\"shared_tokens_per_s\":%.3f,\"processor_tokens_per_s\":%.3f",
+                      plan->processor_bytes_per_s, plan->device_bytes_per_s, plan->shared_tokens_per_s,
+                      plan->processor_tokens_per_s);
+  em_buffer_append_text(out, ",\"parts\":[");
+  for (uint32_t i = 0; i < plan->n_parts; i++) {
+    const em_part_plan *part = &plan->parts[i];
+
+    em_buffer_append_text(out, i == 0 ? "{\"device\":" : ",{\"device\":");
+    em_json_write_string(out, part->device, strlen(part->device));
+    em_buffer_appendf(out,
+                      ",\"first_layer\":%u,\"layers\":%u,\"embedding\":%s,\"head\":%s,\"weights_bytes\":%" PRIu64
+                      ",\"kv_bytes\":%" PRIu64 ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
+                      part->first_layer, part->n_layers, part->has_embedding ? "true" : "false",
+                      part->has_head ? "true" : "false", part->weights_bytes, part->kv_bytes, part->working_bytes,
+                      part->total_bytes);
+  }
+  em_buffer_append_text(out, "]}");
+}
+
 static void write_report(const report *r, em_buffer *out) {
   if (!r->model) {
     write_problem(out, "model", &r->model_error);
@@ -100,6 +135,7 @@ static void write_report(const report *r, em_buffer *out) {
                     ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
                     r->plan.context_tokens, r->plan.weights_bytes, r->plan.kv_bytes, r->plan.working_bytes,
                     r->plan.total_bytes);
+  write_placement(&r->plan, out);
 }
 
 static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
@@ -126,6 +162,26 @@ static void print_plain(em_buffer *out, const char *text, size_t bytes, int colu
   em_buffer_clear(&quoted);
 }
 
+static void print_placement(const em_memory_plan *plan, em_buffer *out) {
+  char a[32], b[32], c[32], d[32], layers[64];
+
+  em_buffer_appendf(out, "placement     %s\n", plan->placement);
+  for (uint32_t i = 0; i < plan->n_parts && plan->n_parts > 1; i++) {
+    const em_part_plan *part = &plan->parts[i];
+
+    if (part->n_layers == 0)
+      snprintf(layers, sizeof layers, "no layer");
+    else if (part->n_layers == 1)
+      snprintf(layers, sizeof layers, "layer %u", part->first_layer);
+    else
+      snprintf(layers, sizeof layers, "layers %u to %u", part->first_layer, part->first_layer + part->n_layers - 1);
+    em_buffer_appendf(out, "              %s: %s%s%s, %s: weights %s, KV cache %s, working %s\n", part->device,
+                      part->has_embedding ? "the embedding, " : "", layers, part->has_head ? ", the head" : "",
+                      hearth_cli_format_bytes(part->total_bytes, a), hearth_cli_format_bytes(part->weights_bytes, b),
+                      hearth_cli_format_bytes(part->kv_bytes, c), hearth_cli_format_bytes(part->working_bytes, d));
+  }
+}
+
 static void print_report(const report *r, em_buffer *out) {
   char a[32], b[32], c[32], d[32];
 
@@ -144,13 +200,15 @@ static void print_report(const report *r, em_buffer *out) {
   em_buffer_appendf(out, "per token     reads %s of weights; takes %s of KV cache (f16)\n",
                     hearth_cli_format_bytes(facts->weights_bytes_per_token, a),
                     hearth_cli_format_bytes(em_model_kv_token_bytes(r->model, EM_TYPE_F16), b));
-  if (r->has_plan)
+  if (r->has_plan) {
     em_buffer_appendf(out, "memory        %s at a context of %u tokens: weights %s, KV cache %s, working %s\n",
                       hearth_cli_format_bytes(r->plan.total_bytes, a), r->plan.context_tokens,
                       hearth_cli_format_bytes(r->plan.weights_bytes, b), hearth_cli_format_bytes(r->plan.kv_bytes, c),
                       hearth_cli_format_bytes(r->plan.working_bytes, d));
-  else
+    print_placement(&r->plan, out);
+  } else {
     em_buffer_appendf(out, "memory        %s\n", r->plan_error.text);
+  }
 }
 
 static void print_metadata(const em_gguf *gguf, em_buffer *out) {
@@ -206,9 +264,11 @@ static void print_text(const em_gguf *gguf, const report *r, em_buffer *out) {
 int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv) {
   const char *path;
   bool json = false;
-  uint32_t context_tokens = 0;
+  wishes wish = {.device = "cpu"};
   const hearth_cli_option options[] = {{"--json", HEARTH_CLI_FLAG, &json, NULL},
-                                       {"--context", HEARTH_CLI_COUNT, &context_tokens, NULL}};
+                                       {"--context", HEARTH_CLI_COUNT, &wish.context_tokens, NULL},
+                                       {"--device", HEARTH_CLI_TEXT, &wish.device, NULL},
+                                       {"--gpu-layers", HEARTH_CLI_COUNT, &wish.gpu_layers, &wish.says_gpu_layers}};
   em_gguf *gguf = NULL;
   report r = {0};
   em_buffer output = {0};
@@ -216,10 +276,10 @@ int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv)
   em_status status = EM_OK;
   int code = 0;
 
-  if (hearth_cli_parse(command, argc, argv, options, 2, &path, 1, &code))
+  if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &path, 1, &code))
     return code;
   EM_TRY(em_gguf_open(path, &gguf, &error));
-  make_report(gguf, context_tokens, &r);
+  make_report(gguf, &wish, &r);
   if (json)
     write_json(gguf, &r, &output);
   else

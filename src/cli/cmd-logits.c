@@ -56,12 +56,13 @@ int hearth_cli_logits(const hearth_cli_command *command, int argc, char **argv) 
   static const em_type kv_types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_Q8_0};
   const char *isa_words[EM_N_ISAS];
   const char *path, *words = NULL, *out = NULL, *device = "cpu", *kv = "f16", *isa = NULL;
-  uint32_t batch = 0, n_threads = 0;
+  uint32_t batch = 0, n_threads = 0, gpu_layers = 0;
+  bool says_gpu_layers = false;
   const hearth_cli_option options[] = {
       {"--tokens", HEARTH_CLI_TEXT, &words, NULL},  {"--out", HEARTH_CLI_TEXT, &out, NULL},
       {"--device", HEARTH_CLI_TEXT, &device, NULL}, {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
       {"--batch", HEARTH_CLI_COUNT, &batch, NULL},  {"--kv", HEARTH_CLI_TEXT, &kv, NULL},
-      {"--isa", HEARTH_CLI_TEXT, &isa, NULL},
+      {"--isa", HEARTH_CLI_TEXT, &isa, NULL},       {"--gpu-layers", HEARTH_CLI_COUNT, &gpu_layers, &says_gpu_layers},
   };
   em_engine_params params;
   em_gguf *gguf = NULL;
@@ -96,6 +97,8 @@ int hearth_cli_logits(const hearth_cli_command *command, int argc, char **argv) 
   params.backend.max_isa = (em_cpu_isa)isa_index;
   params.kv_type = kv_types[kv_index];
   params.n_slots = 1;
+  params.says_gpu_layers = says_gpu_layers;
+  params.n_gpu_layers = gpu_layers;
   params.context_tokens = (uint32_t)tokens.n;
   params.batch_rows = batch ? batch : DEFAULT_BATCH;
   EM_TRY(em_gguf_open(path, &gguf, &error));

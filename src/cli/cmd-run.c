@@ -83,9 +83,10 @@ static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t 
   const em_request_stats *s = &a->stats;
 
   fprintf(stderr,
-          "device: %s\nload: %.3f s\ntime to first token: %.3f s\nprompt: %u tokens, %.1f tokens/s\n"
+          "device: %s\nlayers on the graphics card: %u of %u\nload: %.3f s\ntime to first token: %.3f s\nprompt: %u "
+          "tokens, %.1f tokens/s\n"
           "answer: %u tokens, %.2f tokens/s\nseed: %llu\n",
-          facts->device, (double)facts->load_ns / 1e9,
+          facts->device, facts->n_gpu_layers, facts->n_layers, (double)facts->load_ns / 1e9,
           a->first_token_ns ? (double)(a->first_token_ns - began_ns) / 1e9 : 0, s->n_prompt,
           per_second(s->n_prompt - s->n_reused, s->prefill_ns), s->n_generated,
           s->n_generated > 1 ? per_second(s->n_generated - 1, s->decode_ns) : 0, (unsigned long long)seed);
@@ -94,10 +95,11 @@ static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t 
 int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   uint64_t began_ns = em_now_ns();
   const char *path, *text = NULL, *device = "cpu";
-  uint32_t n_tokens = 0, n_threads = 0;
+  uint32_t n_tokens = 0, n_threads = 0, gpu_layers = 0;
   double temperature = 0;
   uint64_t seed = 0, needed;
   bool raw = false, continues = false, stats = false, has_temperature = false, has_seed = false;
+  bool says_gpu_layers = false;
   const hearth_cli_option options[] = {
       {"-p", HEARTH_CLI_TEXT, &text, NULL},
       {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
@@ -106,6 +108,7 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
       {"--raw", HEARTH_CLI_FLAG, &raw, NULL},
       {"--device", HEARTH_CLI_TEXT, &device, NULL},
       {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
+      {"--gpu-layers", HEARTH_CLI_COUNT, &gpu_layers, &says_gpu_layers},
       {"--stats", HEARTH_CLI_FLAG, &stats, NULL},
   };
   em_engine_params params;
@@ -129,6 +132,8 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
 
   EM_TRY(hearth_cli_engine_params(device, n_threads, &params, &error));
   params.n_slots = 1;
+  params.says_gpu_layers = says_gpu_layers;
+  params.n_gpu_layers = gpu_layers;
   EM_TRY(em_gguf_open(path, &gguf, &error));
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
   continues = !raw && !em_dialog_has_template(dialog);

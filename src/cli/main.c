@@ -11,10 +11,12 @@
 #include <string.h>
 
 static const hearth_cli_command commands[] = {
-    {"run", "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--device D] [--threads N] [--stats]",
+    {"run",
+     "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--device D] [--gpu-layers N] [--threads N] [--stats]",
      "answer a text, or continue it with --raw", hearth_cli_run},
     {"logits",
-     "MODEL --tokens 1,2,3|@FILE --out FILE [--device D] [--threads N] [--batch B] [--kv f32|f16|q8_0] "
+     "MODEL --tokens 1,2,3|@FILE --out FILE [--device D] [--gpu-layers N] [--threads N] [--batch B] [--kv "
+     "f32|f16|q8_0] "
      "[--isa scalar|avx2|avx512]",
      "write the logits after each token as float32", hearth_cli_logits},
     {"tokenize", "MODEL [--special]", "text on standard input -> JSON array of token ids", hearth_cli_tokenize},
@@ -23,8 +25,10 @@ static const hearth_cli_command commands[] = {
      "{\"messages\":[...],\"tools\":[...],\"now\":...} (with --context, the template's bare context) on standard input "
      "-> prompt text",
      hearth_cli_render},
-    {"inspect", "MODEL [--json] [--context N]", "what a model file holds and what it costs to run", hearth_cli_inspect},
-    {"bench", "MODEL [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--threads N] [--json]",
+    {"inspect", "MODEL [--json] [--context N] [--device D] [--gpu-layers N]",
+     "what a model file holds and what it costs to run", hearth_cli_inspect},
+    {"bench",
+     "MODEL [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--gpu-layers N] [--threads N] [--json]",
      "measure reading and writing speed", hearth_cli_bench},
     {"devices", "[--measure] [--json]", "what models can run on here", hearth_cli_devices},
 };

@@ -44,6 +44,9 @@ void em_engine_fill_facts(em_engine *engine) {
   snprintf(facts->device, sizeof facts->device, "%s", em_backend_name(engine->devices.chosen));
   facts->n_vocab = model->n_vocab;
   facts->n_layers = model->n_layers;
+  facts->n_gpu_layers = em_backend_kind(engine->devices.chosen) == EM_DEVICE_CPU
+                            ? 0
+                            : engine->plan.memory.parts[engine->plan.n_parts - 1].n_layers;
   facts->context_tokens = engine->plan.memory.context_tokens;
   facts->train_context_tokens = model->train_context_tokens;
   facts->n_slots = engine->plan.n_slots;
@@ -82,7 +85,8 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   engine->params = *params;
   EM_TRY(em_model_open(gguf, &engine->model, error));
-  EM_TRY(em_devices_open(&params->backend, &engine->devices, error));
+  engine->params.backend = em_plan_device(params);
+  EM_TRY(em_devices_open(&engine->params.backend, &engine->devices, error));
   EM_TRY(em_plan_make(engine->model, &engine->devices, params, &engine->plan, error));
   em_engine_fill_facts(engine);
   EM_TRY(allocate(engine, error));

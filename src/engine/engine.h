@@ -30,21 +30,48 @@ typedef struct em_engine_params {
   em_type kv_type;         /* EM_TYPE_F16 (the value 0, EM_TYPE_F32, means float32: set it) */
   uint64_t memory_limit_bytes; /* what the engine may allocate of the computer's memory; 0: what this computer has
                                   available now, less a reserve for everything else */
-  em_notice_fn notice;         /* or NULL */
+  uint64_t device_memory_limit_bytes; /* the same of a graphics device's memory, which then counts as its own; 0: what
+                                         it has */
+  bool says_gpu_layers; /* whether n_gpu_layers says how many of the model's layers, the last ones, and its head live on
+                           the graphics device; 0: nothing does, all of them or more: everything. Otherwise the engine
+                           decides: everything where it fits */
+  uint32_t n_gpu_layers;
+  /* How fast memory is read, for that decision, in bytes a second; 0: it is measured when it matters, which takes about
+   * a second. */
+  uint64_t processor_bytes_per_s, device_bytes_per_s;
+  em_notice_fn notice; /* or NULL */
   void *notice_user;
 } em_engine_params;
 
 /* Called on the loading thread about every 10 ms of reading; returning false cancels. */
 typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
+/* What one device holds of a model. */
+#define EM_MAX_PARTS 2u
+typedef struct em_part_plan {
+  char device[64]; /* em_backend_name */
+  uint32_t first_layer, n_layers;
+  bool has_embedding, has_head;
+  uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
+  uint64_t available_bytes; /* of the memory it is in; both parts' where a graphics device uses the computer's */
+  uint64_t weights_bytes_per_token; /* that one decoded token reads, as stored there */
+} em_part_plan;
+
 /* What a plan needs, before anything is allocated. Bytes. Where memory is short the slots share a smaller KV cache, so
- * that requests that may grow long wait for one another; only when a single slot's context does not fit is the context
- * cut. */
+ * that requests that may grow long wait for one another. Where a model with a single slot's context does not fit a
+ * graphics device with memory of its own, its first layers live on the processor, if that is predicted to be faster
+ * than the processor alone. Only when neither helps is the context cut. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
   uint64_t available_bytes; /* what the engine may use of this computer, or of a device with memory of its own, now (or
-                               the limit given) */
+                               the limit given); of two parts with memories of their own, both */
   uint32_t context_tokens;  /* a slot's, as planned */
+  uint32_t n_parts;         /* devices that share the model's layers */
+  em_part_plan parts[EM_MAX_PARTS]; /* in the order in which they run: the processor, then the graphics device */
+  char placement[256];              /* what lives where and why, a sentence for people */
+  uint64_t processor_bytes_per_s, device_bytes_per_s; /* where they mattered and are known, else 0 */
+  double shared_tokens_per_s, processor_tokens_per_s; /* the ceilings, shared and on the processor alone, as far as they
+                                                         were compared and are known, else 0 */
 } em_memory_plan;
 
 /* The plan em_engine_open would follow; it allocates no weights. EM_ERR_UNSUPPORTED names an unknown family or type. */
@@ -60,6 +87,7 @@ typedef struct em_engine_facts {
   char architecture[64];
   char device[64];
   uint32_t n_vocab, n_layers, context_tokens, train_context_tokens, n_slots;
+  uint32_t n_gpu_layers; /* of n_layers, on a graphics device; the others are on the processor */
   uint64_t n_parameters;
   em_memory_plan memory;
   uint64_t weights_bytes_per_token; /* that one decoded token reads, in bytes of the file */

@@ -7,8 +7,6 @@
 #define EM_ENGINE_MAX_SLOTS 64u
 #define EM_ENGINE_MAX_BATCH 4096u
 
-#define EM_MAX_PARTS 2u
-
 /* The opened devices of an engine. */
 typedef struct em_devices {
   em_backend_params params;
@@ -31,6 +29,11 @@ typedef struct em_plan {
   uint32_t n_parts; /* the first of two is on the processor */
   em_model_blocks blocks[EM_MAX_PARTS];
 } em_plan;
+
+uint32_t em_plan_pages_for(uint32_t tokens);
+
+/* The device that the engine opens: the one that was asked for, or the processor where no layer shall live on it. */
+em_backend_params em_plan_device(const em_engine_params *params);
 
 /* The device of part i. */
 em_backend *em_plan_backend(const em_plan *plan, const em_devices *devices, uint32_t i);

@@ -14,6 +14,7 @@ static em_status plan_again(em_engine *engine, em_error *error) {
   params.n_slots = engine->plan.n_slots;
   params.batch_rows = engine->plan.batch_rows;
   params.context_tokens = engine->plan.memory.context_tokens;
+  params.says_gpu_layers = false;
   EM_TRY(em_plan_make(engine->model, &engine->devices, &params, &plan, error));
   if (plan.n_pages > engine->plan.n_pages)
     plan.n_pages = engine->plan.n_pages;

@@ -50,9 +50,13 @@ static void on_log(void *user, em_log_level level, const char *text) {
   CHECK(level < EM_LOG_WARNING);
 }
 
-static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *device, em_type kv_type, uint32_t batch) {
+/* gpu_layers: on the graphics device, and the others on the processor; -1: not said. */
+static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *device, int gpu_layers, em_type kv_type,
+                              uint32_t batch) {
   em_engine_params params = {
       .backend = *device,
+      .says_gpu_layers = gpu_layers >= 0,
+      .n_gpu_layers = gpu_layers >= 0 ? (uint32_t)gpu_layers : 0,
       .n_slots = 1,
       .batch_rows = batch,
       .kv_type = kv_type,
@@ -87,6 +91,17 @@ static double nmse(const float *values, const float *expected, size_t n) {
   return difference / power;
 }
 
+/* The most layers that may be on a graphics device while some are on the processor; -1 for another device. */
+static int most_gpu_layers(const em_gguf *gguf, const em_backend_params *device) {
+  em_engine_params params = {.backend = *device, .kv_type = EM_TYPE_F32};
+  em_memory_plan plan;
+  em_error error = {0};
+  if (device->kind == EM_DEVICE_CPU)
+    return -1;
+  CHECK(em_engine_plan(gguf, &params, &plan, &error) == EM_OK);
+  return (int)plan.parts[0].n_layers - 1;
+}
+
 static void check_arch(const char *name) {
   em_error error = {0};
   char file[64];
@@ -106,8 +121,13 @@ static void check_arch(const char *name) {
   static const uint32_t batches[] = {48, 1, 7};
   static float values[N_TOKENS * N_VOCAB], first[N_TOKENS * N_VOCAB];
   for (int d = 0; gguf && expected && d < n_devices; d++) {
-    for (int kv = 0; kv < 2; kv++) {
-      em_engine *engine = open_engine(gguf, &devices[d], kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
+    int most = most_gpu_layers(gguf, &devices[d]);
+    /* With both kinds of cache, then shared with the processor in every way. */
+    for (int run = 0; run < 2 + most || run < 2; run++) {
+      int kv = run == 1, gpu_layers = run < 2 ? -1 : run - 1;
+      em_engine *engine = open_engine(gguf, &devices[d], gpu_layers, kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
+      if (engine && gpu_layers >= 0)
+        CHECK_INT(em_engine_get_facts(engine)->n_gpu_layers, gpu_layers);
       for (int b = 0; engine && b < 3; b++) {
         rows r = {values, N_VOCAB, 0};
         error = (em_error){0};
@@ -115,8 +135,8 @@ static void check_arch(const char *name) {
           fprintf(stderr, "%s\n", error.text);
         CHECK_INT(r.n, N_TOKENS);
         double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
-        printf("%-11s %-8s kv %s batch %2u: NMSE %.2e\n", name, device_names[d], kv == 0 ? "f32" : "f16", batches[b],
-               e);
+        printf("%-11s %-8s layers %2d kv %s batch %2u: NMSE %.2e\n", name, device_names[d], gpu_layers,
+               kv == 0 ? "f32" : "f16", batches[b], e);
         CHECK(e <= (kv == 0 ? 1e-9 : 1e-5));
         /* How the tokens are cut into steps must not change a bit. */
         if (b == 0)
@@ -167,6 +187,32 @@ static em_status compare_first(void *user, uint32_t row, const float *logits, em
   return EM_OK;
 }
 
+static void check_story(const em_gguf *gguf, const em_json *golden, const em_backend_params *device, int gpu_layers) {
+  em_error error = {0};
+  em_engine *engine = open_engine(gguf, device, gpu_layers, EM_TYPE_F32, 32);
+  if (!engine)
+    return;
+  const em_json *expected = em_json_get(golden, "tokens")->first; /* the first one is the prompt */
+  int32_t prompt = (int32_t)expected->integer;
+  CHECK(em_engine_logits(engine, &prompt, 1, 1, compare_first, (void *)em_json_get(golden, "logits_pos0"), &error) ==
+        EM_OK);
+  story s = {0};
+  em_request_params params = {
+      .tokens = &prompt, .n_tokens = 1, .max_tokens = 200, .on_token = on_token, .on_finish = on_finish, .user = &s};
+  em_request_id id;
+  CHECK(em_engine_submit(engine, &params, &id, &error) == EM_OK);
+  while (em_engine_step(engine))
+    ;
+  CHECK(s.finished && s.finish == EM_FINISH_LENGTH);
+  CHECK_INT(s.n, 200);
+  uint32_t same = 0;
+  for (expected = expected->next; expected && same < s.n && expected->integer == s.tokens[same];
+       expected = expected->next)
+    same++;
+  CHECK_INT(same, 200);
+  em_engine_close(engine);
+}
+
 static void check_stories(void) {
   em_error error = {0};
   char *path = shared_path("stories260K/stories260K-f32.gguf");
@@ -183,28 +229,9 @@ static void check_stories(void) {
     return;
   }
   for (int d = 0; d < n_devices; d++) {
-    em_engine *engine = open_engine(gguf, &devices[d], EM_TYPE_F32, 32);
-    if (!engine)
-      continue;
-    const em_json *expected = em_json_get(golden, "tokens")->first; /* the first one is the prompt */
-    int32_t prompt = (int32_t)expected->integer;
-    CHECK(em_engine_logits(engine, &prompt, 1, 1, compare_first, (void *)em_json_get(golden, "logits_pos0"), &error) ==
-          EM_OK);
-    story s = {0};
-    em_request_params params = {
-        .tokens = &prompt, .n_tokens = 1, .max_tokens = 200, .on_token = on_token, .on_finish = on_finish, .user = &s};
-    em_request_id id;
-    CHECK(em_engine_submit(engine, &params, &id, &error) == EM_OK);
-    while (em_engine_step(engine))
-      ;
-    CHECK(s.finished && s.finish == EM_FINISH_LENGTH);
-    CHECK_INT(s.n, 200);
-    uint32_t same = 0;
-    for (expected = expected->next; expected && same < s.n && expected->integer == s.tokens[same];
-         expected = expected->next)
-      same++;
-    CHECK_INT(same, 200);
-    em_engine_close(engine);
+    check_story(gguf, golden, &devices[d], -1);
+    for (int gpu_layers = 1; gpu_layers <= most_gpu_layers(gguf, &devices[d]); gpu_layers++)
+      check_story(gguf, golden, &devices[d], gpu_layers);
   }
   em_gguf_close(gguf);
   em_arena_free(arena);

@@ -32,6 +32,7 @@ const uint STEP_SLOTS = 4u;
 const uint STEP_OUTPUTS = 5u;
 const uint STEP_PAGES = 6u;       // [slot][max_pages]
 const uint STEP_ROTATIONS = 7u;   // [table][row][n_rot / 2] of (cos, sin) as float bits
+const uint STEP_TOP = 8u;         // how many tokens of each output are picked
 
 const uint PAGE_TOKENS = 256u;
 

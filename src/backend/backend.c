@@ -481,6 +481,11 @@ static em_status check_step(em_program *program, const em_step *step, em_error *
                    step->n_rows, step->n_slots, step->n_outputs);
   if (program->has_input && !step->input)
     return em_fail(error, EM_ERR_ARGUMENT, "the step brings no input");
+  if (step->n_top > program->max_top)
+    return em_fail(error, EM_ERR_ARGUMENT, "this program cannot pick %u tokens", step->n_top);
+  if (step->n_ahead > 1 && (step->n_ahead > program->max_ahead || step->n_rows != 1 || step->n_outputs != 1 ||
+                            step->n_top != 1 || step->positions[0] > UINT32_MAX - step->n_ahead))
+    return em_fail(error, EM_ERR_ARGUMENT, "this step cannot be run %u times", step->n_ahead);
   memset(program->slot_seen, 0, step->n_slots);
   for (uint32_t r = 0; r < step->n_rows; r++) {
     uint32_t slot = step->slots[r], position = step->positions[r];
@@ -497,6 +502,8 @@ static em_status check_step(em_program *program, const em_step *step, em_error *
     program->slot_seen[slot] = 1;
     if (!desc->kv)
       continue;
+    if (step->n_ahead > 1)
+      position += step->n_ahead - 1;
     if (position / EM_KV_PAGE_TOKENS >= desc->max_pages)
       return em_fail(error, EM_ERR_CONTEXT, "position %u is past the page table", position);
     /* Only the last row of a slot needs its table looked at: the pages of the others are among its own. */
@@ -519,13 +526,17 @@ em_status em_backend_run(em_program *program, const em_step *step, em_error *err
   em_status status = EM_OK;
   em_step_counters *counters = &program->counters;
   *counters = (em_step_counters){0};
+  program->n_picked = 0;
   EM_TRY(check_step(program, step, error));
   EM_TRY(program->backend->fns->run(program, step, error));
+  uint32_t n = step->n_ahead > 1 ? step->n_ahead : 1;
+  program->n_picked = step->n_top > 0 ? (n > 1 ? n : step->n_outputs) : 0;
+  counters->n_steps = n;
   counters->weights_bytes =
-      program->row_bytes * step->n_rows + program->step_bytes + (step->n_outputs > 0 ? program->output_bytes : 0);
+      n * (program->row_bytes * step->n_rows + program->step_bytes + (step->n_outputs > 0 ? program->output_bytes : 0));
   for (uint32_t r = 0; r < step->n_rows; r++)
     if (r + 1 == step->n_rows || step->slots[r + 1] != step->slots[r])
-      counters->kv_bytes += program->kv_bytes * (step->positions[r] + 1ull);
+      counters->kv_bytes += program->kv_bytes * (n * (step->positions[r] + 1ull) + n * (n - 1ull) / 2);
 fail:
   return status;
 }
@@ -533,6 +544,18 @@ fail:
 const float *em_program_result(const em_program *program, uint32_t row) {
   uint32_t n_rows = em_value_max_rows(&program->desc, program->desc.result);
   return row < n_rows ? program->backend->fns->result(program, row) : NULL;
+}
+
+uint32_t em_program_max_top(const em_program *program) {
+  return program->max_top;
+}
+
+uint32_t em_program_max_ahead(const em_program *program) {
+  return program->max_ahead > 1 ? program->max_ahead : 1;
+}
+
+const em_top *em_program_top(const em_program *program, uint32_t output) {
+  return output < program->n_picked ? program->backend->fns->top(program, output) : NULL;
 }
 
 em_step_counters em_program_counters(const em_program *program) {

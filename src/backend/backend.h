@@ -292,6 +292,20 @@ em_prepare_times em_backend_prepare_times(em_backend *backend);
 em_status em_program_new(em_backend *backend, const em_program_desc *desc, em_program **out, em_error *error) EM_MUST_USE;
 void em_program_free(em_program *program);
 
+/* A program that ends with logits may pick the best tokens itself, so that the host need not look through a vocabulary;
+ * one that begins with an embedding too may go on with the best token at once. Which tokens are picked is the same on
+ * every backend that can: the highest logits, the lowest id among equals; what is no number comes last. */
+#define EM_MAX_TOP 64u
+
+typedef struct em_top {
+  float logit;
+  int32_t token;
+} em_top;
+
+/* The most that may stand in em_step.n_top and em_step.n_ahead; 0 and 1: this program cannot. */
+uint32_t em_program_max_top(const em_program *program);
+uint32_t em_program_max_ahead(const em_program *program);
+
 /* The rows of one step. Rows of one slot stand together, in rising position without gaps, and slots occur once. */
 typedef struct em_step {
   uint32_t n_rows;
@@ -303,6 +317,9 @@ typedef struct em_step {
   uint32_t n_outputs;
   const uint32_t *outputs;     /* [n_outputs]: rows whose logits are wanted, rising */
   const float *input;          /* [n_rows, width] of a program with an input stage, else not looked at */
+  uint32_t n_top;              /* 0: the result is wanted; else only so many of the best tokens of each output */
+  uint32_t n_ahead; /* 0 or 1: one step. More: so many steps in one run, each with the token that was best in the one
+                       before it, at the next position; of one row, with one output and n_top 1 */
 } em_step;
 
 /* Runs every stage for the step and returns when the result is there. No allocation, no system call but waking threads. */
@@ -312,12 +329,17 @@ em_status em_backend_run(em_program *program, const em_step *step, em_error *err
  * next run. The rows lie one behind the other. */
 const float *em_program_result(const em_program *program, uint32_t row);
 
+/* The n_top best tokens of output i of the last step, the best first; of n_ahead steps, the best token of step i. Valid
+ * until the next run. */
+const em_top *em_program_top(const em_program *program, uint32_t output);
+
 /* What the last step read and did.
  *
  * Bytes are those of the file, whatever a backend makes of them when it repacks, pads and widens: they are what people
  * are told before they download a model and what the ceiling is computed from, so a backend that stores more than the
  * file does shows as a smaller share of the ceiling. What one decoded row reads is the model's figure, to the byte. */
 typedef struct em_step_counters {
+  uint32_t n_steps;       /* that were run at once; all that follows is their sum */
   uint64_t weights_bytes; /* a matrix or vector counts once a step however many rows share it, frequency factors once a
                              step however many layers do; the head counts only when there are outputs; of an embedding
                              table the rows looked up count, beside the whole matrix where it is the head too */

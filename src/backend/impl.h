@@ -31,6 +31,7 @@ typedef struct em_backend_fns {
   void (*program_free)(em_program *program); /* frees its own parts and the structure, not the common copies */
   em_status (*run)(em_program *program, const em_step *step, em_error *error);
   const float *(*result)(const em_program *program, uint32_t row);
+  const em_top *(*top)(const em_program *program, uint32_t output); /* optional, with em_program.max_top */
 
   em_status (*measure)(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error); /* optional */
 } em_backend_fns;
@@ -64,6 +65,9 @@ struct em_program {
   uint8_t *slot_seen;    /* [max_slots], scratch of the step's check */
   uint64_t min_table_rows; /* rows of the smallest embedding table; UINT64_MAX without one */
   bool has_input;            /* its first stage is EM_STAGE_INPUT */
+  uint32_t max_top,
+      max_ahead; /* as em_program_max_top and em_program_max_ahead say; set by program_new where they are not 0, 1 */
+  uint32_t n_picked;                            /* of the last step: what em_program_top may be asked for */
   uint64_t row_bytes, step_bytes, output_bytes; /* of weights in the file that a step reads: for each row, once, and
                                                    once if it has outputs */
   uint64_t kv_bytes;                            /* that a position takes in the layers read */

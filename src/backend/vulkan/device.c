@@ -425,7 +425,7 @@ void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *forma
   vk->fn.SetDebugUtilsObjectNameEXT(vk->device, &info);
 }
 
-em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {
+em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, const char *what, em_error *error) {
   if (vk->failed)
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   uint64_t value = vk->submitted + 1;
@@ -434,18 +434,26 @@ em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em
                                             .pSignalSemaphoreValues = &value};
   VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                          .pNext = &timeline,
-                         .commandBufferCount = 1,
-                         .pCommandBuffers = &commands,
+                         .commandBufferCount = n,
+                         .pCommandBuffers = commands,
                          .signalSemaphoreCount = 1,
                          .pSignalSemaphores = &vk->timeline};
   em_status status = em_vk_result(vk, vk->fn.QueueSubmit(vk->queue, 1, &submit, VK_NULL_HANDLE), what, error);
-  if (status != EM_OK)
-    return status;
-  vk->submitted = value;
+  if (status == EM_OK)
+    vk->submitted = value;
+  return status;
+}
+
+em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error) {
   VkResult result = wait_for(vk, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
   if (result == VK_SUCCESS)
     return EM_OK;
   /* Whatever the reason, work may still be running: nothing of this device may be touched any more. */
   vk->failed = true;
   return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
+}
+
+em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {
+  em_status status = em_vk_push(vk, &commands, 1, what, error);
+  return status == EM_OK ? em_vk_wait(vk, vk->submitted, what, error) : status;
 }

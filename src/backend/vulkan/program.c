@@ -9,8 +9,9 @@
 const uint32_t em_vk_family_columns[EM_VK_N_FAMILIES] = {1, 4, 8};
 
 typedef struct sizes {
-  uint64_t scratch, step_words, rotation_words, input, result, normed, partial;
-  uint32_t n_rotations, max_dispatches;
+  uint64_t scratch, input, result, normed, partial, keys, top;
+  uint64_t step_words[EM_VK_MAX_AHEAD]; /* with the dispatches' sizes */
+  uint32_t n_steps, n_rotations, max_dispatches, n_slices;
 } sizes;
 
 static bool same_rope(const em_rope *a, const em_rope *b) {
@@ -88,21 +89,38 @@ static em_status measure(const em_program_desc *desc, sizes *out, em_error *erro
   }
   out->normed = width_normed * rows_normed;
   out->result = (uint64_t)em_value_max_rows(desc, desc->result) * desc->values[desc->result].width;
-  out->rotation_words = rotation_values * desc->max_rows;
-  out->step_words = EM_VK_STEP_HEADER + 3ull * desc->max_rows + desc->max_outputs +
-                    (uint64_t)desc->max_slots * desc->max_pages + out->rotation_words;
+  const em_value_desc *result = &desc->values[desc->result];
+  uint64_t n_classes = (result->width + EM_VK_TOP_FOLD - 1) / EM_VK_TOP_FOLD;
+  out->n_steps = 1;
+  if (result->outputs_only && n_classes <= EM_VK_TOP_FOLD * EM_VK_TOP_MAX_LIST) {
+    if (desc->stages[0].kind == EM_STAGE_EMBED && desc->stages[0].embed.table->n_rows >= result->width)
+      out->n_steps = EM_VK_MAX_AHEAD;
+    out->keys = 2ull * n_classes * desc->max_outputs;
+    out->top = 2ull * EM_MAX_TOP * (desc->max_outputs + out->n_steps - 1);
+  }
+  out->n_slices = 1;
+  for (uint32_t i = 1; i < desc->n_stages; i++)
+    out->n_slices += desc->stages[i].layer != desc->stages[i - 1].layer;
+  out->step_words[0] = EM_VK_STEP_HEADER + (3ull + rotation_values) * desc->max_rows + desc->max_outputs +
+                       (uint64_t)desc->max_slots * desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
+  for (uint32_t k = 1; k < out->n_steps; k++)
+    out->step_words[k] =
+        EM_VK_STEP_HEADER + 3ull + rotation_values + 1 + desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
   return EM_OK;
 }
 
 em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                   em_error *error) {
-  (void)backend;
   sizes s;
   em_status status = measure(desc, &s, error);
-  if (status == EM_OK)
-    *out = 4 * (s.scratch + s.step_words + s.input + s.result + s.normed + s.partial) +
-           12ull * EM_VK_N_FAMILIES * s.max_dispatches;
-  return status;
+  if (status != EM_OK)
+    return status;
+  *out = 4 * (s.scratch + s.input + s.result + s.normed + s.partial + s.keys + s.top);
+  if (!((const em_vulkan *)backend)->vk.unified)
+    *out += 4 * s.result;
+  for (uint32_t k = 0; k < s.n_steps; k++)
+    *out += 4 * s.step_words[k];
+  return EM_OK;
 }
 
 static em_status make_rotations(em_vulkan_program *program, em_error *error) {
@@ -129,6 +147,24 @@ static em_status make_rotations(em_vulkan_program *program, em_error *error) {
   return EM_OK;
 }
 
+/* What is recorded for step k. */
+static bool has_part(const em_vulkan_program *program, const sizes *s, uint32_t k, uint32_t part) {
+  const em_vk *vk = &((const em_vulkan *)program->base.backend)->vk;
+  if (part == EM_VK_PART_TOP)
+    return s->top > 0;
+  return k == 0 ? part != EM_VK_PART_COPY || !vk->unified : part == EM_VK_FAMILY_ONE;
+}
+
+static em_status record_all(em_vulkan_program *program, const sizes *s, em_error *error) {
+  em_status status = EM_OK;
+  for (uint32_t k = 0; k < s->n_steps; k++)
+    for (uint32_t part = 0; part < EM_VK_N_PARTS; part++)
+      if (has_part(program, s, k, part))
+        EM_TRY(em_vk_record((em_vulkan *)program->base.backend, program, &program->steps[k], part, error));
+fail:
+  return status;
+}
+
 em_status em_vulkan_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error) {
   em_status status = EM_OK;
   em_vulkan *vulkan = (em_vulkan *)backend;
@@ -143,47 +179,84 @@ em_status em_vulkan_program_prepare(em_backend *backend, const em_program_desc *
   if (!program->rotations)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
   EM_TRY(make_rotations(program, error));
-  for (em_vk_family f = EM_VK_FAMILY_ONE; f < EM_VK_N_FAMILIES; f++)
-    EM_TRY(em_vk_record(vulkan, program, f, EM_VK_ONLY_WANT, error));
+  EM_TRY(record_all(program, &s, error));
   em_vk_pipelines_start(vulkan);
 fail:
   em_vulkan_program_free(&program->base);
   return status;
 }
 
+static em_status make_buffers(em_vulkan_program *program, const sizes *s, em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &((em_vulkan *)program->base.backend)->vk;
+  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->scratch, "scratch", &program->scratch, error));
+  if (s->input > 0)
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s->input, "input", &program->input, error));
+  EM_TRY(em_vk_buffer_new(vk, vk->unified ? EM_VK_READBACK : EM_VK_DEVICE, 4 * s->result, "result", &program->result,
+                          error));
+  if (!vk->unified)
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s->result, "result to read", &program->readback, error));
+  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->normed, "normed", &program->normed, error));
+  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->partial, "partial", &program->partial, error));
+  if (s->top > 0) {
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->keys, "keys", &program->keys, error));
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s->top, "best tokens", &program->top, error));
+  }
+fail:
+  return status;
+}
+
+static em_status make_steps(em_vulkan_program *program, const sizes *s, em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &((em_vulkan *)program->base.backend)->vk;
+  const em_program_desc *desc = &program->base.desc;
+  uint64_t rotation_values = 0;
+  for (uint32_t i = 0; i < program->n_rotations; i++)
+    rotation_values += program->rotations[i].rope.n_rot;
+  program->n_steps = s->n_steps;
+  for (uint32_t k = s->n_steps; k-- > 0;) {
+    em_vk_step *step = &program->steps[k];
+    step->max_rows = k == 0 ? desc->max_rows : 1;
+    step->max_outputs = k == 0 ? desc->max_outputs : 1;
+    step->max_slots = k == 0 ? desc->max_slots : 1;
+    step->n_words = EM_VK_STEP_HEADER + (3 + rotation_values) * step->max_rows + step->max_outputs +
+                    (uint64_t)step->max_slots * desc->max_pages;
+    step->top = program->top.address + 8ull * EM_MAX_TOP * (k == 0 ? 0 : desc->max_outputs + k - 1);
+    if (k + 1 < s->n_steps)
+      step->next = program->steps[k + 1].words.address + 4ull * EM_VK_STEP_HEADER; /* its first token */
+    for (uint32_t part = 0; part < EM_VK_N_PARTS; part++) {
+      if (!has_part(program, s, k, part))
+        continue;
+      step->parts[part].commands = em_calloc(s->n_slices + 1, sizeof *step->parts[part].commands);
+      step->parts[part].dispatches = em_calloc(s->max_dispatches, sizeof *step->parts[part].dispatches);
+      if (!step->parts[part].commands || !step->parts[part].dispatches)
+        EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
+    }
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s->step_words[k], "step", &step->words, error));
+  }
+fail:
+  return status;
+}
+
 em_status em_vulkan_program_new(em_backend *backend, const em_program *common, em_program **out, em_error *error) {
   em_status status = EM_OK;
-  em_vulkan *vulkan = (em_vulkan *)backend;
-  em_vk *vk = &vulkan->vk;
   sizes s;
   em_vulkan_program *program = em_calloc(1, sizeof *program);
   if (!program)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   program->base = *common;
-  const em_program_desc *desc = &program->base.desc;
-  EM_TRY(measure(desc, &s, error));
-  program->step_words = s.step_words;
-  program->rotation_words = s.rotation_words;
+  EM_TRY(measure(&program->base.desc, &s, error));
   program->rotations = em_calloc(s.n_rotations ? s.n_rotations : 1, sizeof *program->rotations);
-  for (unsigned f = 0; f < EM_VK_N_FAMILIES; f++)
-    program->dispatches[f] = em_calloc(s.max_dispatches, sizeof *program->dispatches[f]);
-  if (!program->rotations || !program->dispatches[0] || !program->dispatches[1] || !program->dispatches[2]) {
-    status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-    goto fail;
-  }
+  if (!program->rotations)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
   EM_TRY(make_rotations(program, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.scratch, "scratch", &program->scratch, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s.step_words + 12ull * EM_VK_N_FAMILIES * s.max_dispatches, "step",
-                          &program->step, error));
-  if (s.input > 0)
-    EM_TRY(em_vk_buffer_new(vk, EM_VK_HOST, 4 * s.input, "input", &program->input, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s.result, "result", &program->result, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.normed, "normed", &program->normed, error));
-  EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s.partial, "partial", &program->partial, error));
-  uint64_t size = 4 * s.step_words;
-  for (em_vk_family f = EM_VK_FAMILY_ONE; f < EM_VK_N_FAMILIES; f++) {
-    EM_TRY(em_vk_record(vulkan, program, f, size, error));
-    size += 12ull * program->n_dispatches[f];
+  EM_TRY(make_buffers(program, &s, error));
+  EM_TRY(make_steps(program, &s, error));
+  EM_TRY(record_all(program, &s, error));
+  if (s.top > 0) {
+    uint32_t width = program->base.desc.values[program->base.desc.result].width;
+    program->base.max_top = width < EM_MAX_TOP ? width : EM_MAX_TOP;
+    program->base.max_ahead = s.n_steps;
   }
   *out = &program->base;
   return EM_OK;
@@ -195,17 +268,24 @@ fail:
 void em_vulkan_program_free(em_program *base) {
   em_vulkan_program *program = (em_vulkan_program *)base;
   em_vk *vk = &((em_vulkan *)base->backend)->vk;
-  for (unsigned f = 0; f < EM_VK_N_FAMILIES; f++) {
-    if (program->commands[f] && !vk->failed)
-      vk->fn.FreeCommandBuffers(vk->device, vk->commands, 1, &program->commands[f]);
-    free(program->dispatches[f]);
+  for (uint32_t k = 0; k < EM_VK_MAX_AHEAD; k++) {
+    for (uint32_t part = 0; part < EM_VK_N_PARTS; part++) {
+      em_vk_recording *recording = &program->steps[k].parts[part];
+      if (recording->n_commands > 0 && !vk->failed)
+        vk->fn.FreeCommandBuffers(vk->device, vk->commands, recording->n_commands, recording->commands);
+      free(recording->commands);
+      free(recording->dispatches);
+    }
+    em_vk_buffer_free(vk, &program->steps[k].words);
   }
   em_vk_buffer_free(vk, &program->scratch);
-  em_vk_buffer_free(vk, &program->step);
   em_vk_buffer_free(vk, &program->input);
   em_vk_buffer_free(vk, &program->result);
+  em_vk_buffer_free(vk, &program->readback);
   em_vk_buffer_free(vk, &program->normed);
   em_vk_buffer_free(vk, &program->partial);
+  em_vk_buffer_free(vk, &program->keys);
+  em_vk_buffer_free(vk, &program->top);
   for (uint32_t i = 0; program->rotations && i < program->n_rotations; i++)
     free(program->rotations[i].inverse);
   free(program->rotations);

@@ -1,6 +1,12 @@
-/* Programs on the device: each step is one of three command buffers, recorded once and replayed. All that changes
- * between steps is in the step buffer: the rows, the page tables, the rotations and the sizes of the dispatches, which
- * the host computes. Private to this room: program.c makes and frees, record.c records, step.c runs.
+/* Programs on the device: what a step runs is recorded once and replayed. All that changes between steps is in a step
+ * buffer: the rows, the page tables, the rotations and the sizes of the dispatches, which the host computes.
+ *
+ * A step is the stages, in one of three recordings by the number of rows, and behind them, where that is wanted,
+ * picking the best tokens, or copying the result to where the host can read it. Many rows are recorded in slices of a
+ * layer, so that what is submitted at once stays short. Steps ahead have step buffers of their own, of one row each;
+ * the token of a step is written into the next one's by the device.
+ *
+ * Private to this room: program.c makes and frees, record.c records, step.c runs.
  */
 #pragma once
 
@@ -16,6 +22,7 @@ enum {
   EM_VK_STEP_OUTPUTS,
   EM_VK_STEP_PAGES,
   EM_VK_STEP_ROTATIONS,
+  EM_VK_STEP_TOP,
   EM_VK_STEP_HEADER
 };
 
@@ -32,6 +39,7 @@ typedef enum em_vk_grid {
   EM_VK_GRID_OUTPUT_COLUMNS, /* y: outputs, several to a workgroup */
   EM_VK_GRID_X_ROWS,         /* x: rows */
   EM_VK_GRID_X_OUTPUTS,      /* x: outputs */
+  EM_VK_GRID_OUTPUTS,        /* y: outputs */
   EM_VK_GRID_PAGES           /* y: rows, z: pages of the longest row */
 } em_vk_grid;
 
@@ -45,17 +53,43 @@ typedef struct em_vk_rotation {
   double *inverse; /* [n_rot / 2] */
 } em_vk_rotation;
 
+/* What is recorded for a step buffer: the stages for each family, then what may follow them. */
+enum { EM_VK_PART_TOP = EM_VK_N_FAMILIES, EM_VK_PART_COPY, EM_VK_N_PARTS };
+
+typedef struct em_vk_recording {
+  VkCommandBuffer *commands;  /* n_commands, and room for one more */
+  uint32_t n_commands;        /* slices */
+  em_vk_dispatch *dispatches; /* in the order of recording */
+  uint32_t n_dispatches;
+  uint64_t first_size; /* where their sizes begin in the step buffer, in words; each has three */
+} em_vk_recording;
+
+typedef struct em_vk_step {
+  em_vk_buffer words;
+  uint32_t max_rows, max_outputs, max_slots; /* there is room for */
+  uint64_t n_words;     /* in use, first without and then with the sizes of what has been recorded */
+  VkDeviceAddress next; /* where the next step's token stands, or 0 */
+  VkDeviceAddress top;  /* where the best tokens go */
+  em_vk_recording parts[EM_VK_N_PARTS];
+} em_vk_step;
+
+#define EM_VK_MAX_AHEAD 4u
+
+/* The tokens that top.comp takes together; FOLD and MAX_LIST there. */
+#define EM_VK_TOP_FOLD 16u
+#define EM_VK_TOP_MAX_LIST 1024u
+
 typedef struct em_vulkan_program {
   em_program base;
-  em_vk_buffer scratch, step, input, result, normed, partial;
-  VkCommandBuffer commands[EM_VK_N_FAMILIES];
-  em_vk_dispatch
-      *dispatches[EM_VK_N_FAMILIES]; /* in the order of recording; their sizes stand behind the step's words */
-  uint32_t n_dispatches[EM_VK_N_FAMILIES];
+  em_vk_buffer scratch, input, result, normed, partial;
+  em_vk_buffer readback;  /* the result where the host can read it; without one where it can anyway */
+  em_vk_buffer keys, top; /* of picking */
+  em_vk_step steps[EM_VK_MAX_AHEAD];
+  uint32_t n_steps; /* 1 where it cannot go ahead */
   em_vk_rotation *rotations;
   uint32_t n_rotations;
-  uint64_t step_words;     /* without the dispatches' sizes */
-  uint64_t rotation_words; /* of all tables */
+  bool went_ahead;     /* the last run was of several steps */
+  uint64_t ns_per_row; /* that the last step of many rows took; 0: there was none */
 } em_vulkan_program;
 
 /* The index of a stage's rotation table among the distinct ones of the stages before it and itself. is_new: no stage
@@ -65,8 +99,5 @@ uint32_t em_vk_rotation_index(const em_program_desc *desc, uint32_t stage, bool 
 /* Segments of a matrix, at least 1. */
 uint32_t em_vk_n_segments(const em_weights *weights);
 
-/* Records the family's command buffer; first_size: where its dispatches' sizes begin in the step buffer, in bytes.
- * EM_VK_ONLY_WANT: records nothing and says which pipelines it will ask for, of a program that has no buffers yet. */
-#define EM_VK_ONLY_WANT UINT64_MAX
-em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_family family, uint64_t first_size,
-                       em_error *error);
+/* Records a part for a step buffer. One without memory yet records nothing and says which pipelines it will ask for. */
+em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_step *step, uint32_t part, em_error *error);

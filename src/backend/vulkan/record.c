@@ -37,12 +37,28 @@ typedef struct push_reduce {
   uint32_t n_heads, v_dim, max_pages;
 } push_reduce;
 
+typedef struct push_classes {
+  VkDeviceAddress x, keys, step;
+  uint32_t width, n_classes;
+} push_classes;
+
+typedef struct push_top {
+  VkDeviceAddress x, keys, top, next, step;
+  uint32_t width, n_classes;
+} push_top;
+
+typedef struct push_copy {
+  VkDeviceAddress x, y, step;
+  uint32_t width, outputs_only;
+} push_copy;
+
 typedef struct recorder {
   em_vulkan *vulkan;
   em_vulkan_program *program;
-  em_vk_family family;
+  em_vk_step *step;
+  em_vk_recording *recording;
+  em_vk_family family;      /* of the stages */
   VkCommandBuffer commands; /* VK_NULL_HANDLE: nothing is recorded, only the pipelines' names are taken */
-  uint64_t first_size;      /* byte offset of the family's dispatch sizes in the step buffer */
 } recorder;
 
 static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
@@ -64,11 +80,11 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
   em_status status = em_vk_pipeline(r->vulkan, variant, &pipeline, error);
   if (status != EM_OK)
     return status;
-  uint32_t i = r->program->n_dispatches[r->family]++;
-  r->program->dispatches[r->family][i] = (em_vk_dispatch){shape, x};
+  uint32_t i = r->recording->n_dispatches++;
+  r->recording->dispatches[i] = (em_vk_dispatch){shape, x};
   vk->fn.CmdBindPipeline(r->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
   vk->fn.CmdPushConstants(r->commands, r->vulkan->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
-  vk->fn.CmdDispatchIndirect(r->commands, r->program->step.buffer, r->first_size + 12ull * i);
+  vk->fn.CmdDispatchIndirect(r->commands, r->step->words.buffer, 4 * r->recording->first_size + 12ull * i);
   return EM_OK;
 }
 
@@ -109,7 +125,7 @@ static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error
   push_embed push = {
       .segments = table->tiles.addresses.address,
       .y = address_of(r->program, embed->out),
-      .step = r->program->step.address,
+      .step = r->step->words.address,
       .n_in = (uint32_t)table->base.n_in,
       .segment_tiles = (uint32_t)table->tiles.units_per_segment,
       .scale = embed->scale,
@@ -138,7 +154,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
     push_norm push = {.x = x,
                       .w = vector_of(l->norm),
                       .y = program->normed.address,
-                      .step = program->step.address,
+                      .step = r->step->words.address,
                       .n = (uint32_t)n_in,
                       .eps = l->norm_eps,
                       .outputs_only = gather};
@@ -149,7 +165,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
   push_linear push = {.x = x,
                       .y = address_of(program, l->out),
                       .residual = l->residual == EM_NO_VALUE ? 0 : address_of(program, l->residual),
-                      .step = program->step.address,
+                      .step = r->step->words.address,
                       .n_in = (uint32_t)n_in,
                       .y_width = desc->values[l->out].width,
                       .outputs_only = l->outputs_only};
@@ -228,7 +244,7 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
   uint64_t table = 0;
   if (s->rope.kind != EM_ROPE_NONE)
     for (uint32_t i = 0; i < em_vk_rotation_index(desc, index, &is_new); i++)
-      table += (uint64_t)program->rotations[i].rope.n_rot * desc->max_rows;
+      table += (uint64_t)program->rotations[i].rope.n_rot * r->step->max_rows;
   em_vk_variant variant = {EM_VK_SHADER_STORE,
                            2,
                            {kv_constant(kv->base.type), s->rope.kind == EM_ROPE_NONE   ? 0
@@ -240,7 +256,7 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
       .k_norm = vector_of(s->k_norm),
       .keys = kv->keys[s->kv_layer].addresses.address,
       .values = kv->values[s->kv_layer].addresses.address,
-      .step = program->step.address,
+      .step = r->step->words.address,
       .n_heads = s->n_heads,
       .n_kv_heads = layer->n_heads,
       .k_dim = layer->k_dim,
@@ -267,7 +283,7 @@ static em_status record_attention(recorder *r, const em_stage_attention *a, em_e
       .y = partial ? program->partial.address : address_of(program, a->out),
       .keys = kv->keys[a->kv_layer].addresses.address,
       .values = kv->values[a->kv_layer].addresses.address,
-      .step = program->step.address,
+      .step = r->step->words.address,
       .n_heads = a->n_heads,
       .n_kv_heads = layer->n_heads,
       .k_dim = layer->k_dim,
@@ -283,7 +299,7 @@ static em_status record_attention(recorder *r, const em_stage_attention *a, em_e
     em_vk_variant reduce = {EM_VK_SHADER_REDUCE, 0, {0}};
     push_reduce merge = {.partial = program->partial.address,
                          .y = address_of(program, a->out),
-                         .step = program->step.address,
+                         .step = r->step->words.address,
                          .n_heads = a->n_heads,
                          .v_dim = layer->v_dim,
                          .max_pages = desc->max_pages};
@@ -293,60 +309,127 @@ fail:
   return status;
 }
 
-em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_family family, uint64_t first_size,
-                       em_error *error) {
+static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
   em_status status = EM_OK;
-  em_vk *vk = &vulkan->vk;
-  const em_program_desc *desc = &program->base.desc;
-  recorder r = {vulkan, program, family, VK_NULL_HANDLE, first_size};
+  em_vk *vk = &r->vulkan->vk;
+  const em_stage *stage = &r->program->base.desc.stages[index];
+  VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = stage->label};
+  if (r->commands && vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
+    vk->fn.CmdBeginDebugUtilsLabelEXT(r->commands, &label);
+  switch (stage->kind) {
+  case EM_STAGE_INPUT:
+    record_input(r, &stage->input);
+    break;
+  case EM_STAGE_EMBED:
+    EM_TRY(record_embed(r, &stage->embed, error));
+    break;
+  case EM_STAGE_LINEAR:
+    EM_TRY(record_linear(r, &stage->linear, error));
+    break;
+  case EM_STAGE_ROPE_STORE:
+    EM_TRY(record_store(r, index, error));
+    break;
+  case EM_STAGE_ATTENTION:
+    EM_TRY(record_attention(r, &stage->attention, error));
+    break;
+  case EM_N_STAGE_KINDS:
+    break;
+  }
+  if (r->commands && vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
+    vk->fn.CmdEndDebugUtilsLabelEXT(r->commands);
+fail:
+  return status;
+}
+
+static em_status record_top(recorder *r, em_error *error) {
+  em_status status = EM_OK;
+  em_vulkan_program *program = r->program;
+  const uint32_t width = program->base.desc.values[program->base.desc.result].width;
+  const uint32_t n_classes = (width + EM_VK_TOP_FOLD - 1) / EM_VK_TOP_FOLD;
+  push_classes classes = {program->result.address, program->keys.address, r->step->words.address, width, n_classes};
+  push_top top = {.x = program->result.address,
+                  .keys = program->keys.address,
+                  .top = r->step->top,
+                  .next = r->step->next,
+                  .step = r->step->words.address,
+                  .width = width,
+                  .n_classes = n_classes};
+  EM_TRY(add(r, &(em_vk_variant){EM_VK_SHADER_CLASSES, 0, {0}}, &classes, sizeof classes, EM_VK_GRID_OUTPUTS,
+             (n_classes + 63) / 64, error));
+  barrier(r);
+  EM_TRY(add(r, &(em_vk_variant){EM_VK_SHADER_TOP, 0, {0}}, &top, sizeof top, EM_VK_GRID_OUTPUTS, 1, error));
+fail:
+  return status;
+}
+
+static em_status record_copy(recorder *r, em_error *error) {
+  em_vulkan_program *program = r->program;
+  const em_value_desc *value = &program->base.desc.values[program->base.desc.result];
+  push_copy push = {program->result.address, program->readback.address, r->step->words.address, value->width,
+                    value->outputs_only};
+  return add(r, &(em_vk_variant){EM_VK_SHADER_COPY, 0, {0}}, &push, sizeof push,
+             value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 255) / 256, error);
+}
+
+static em_status begin_slice(recorder *r, em_error *error) {
+  em_vk *vk = &r->vulkan->vk;
+  em_status status = EM_OK;
   VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                           .commandPool = vk->commands,
                                           .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                           .commandBufferCount = 1};
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-  if (first_size != EM_VK_ONLY_WANT) {
-    vk->n_made++;
-    EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r.commands), "recording", error));
-    program->commands[family] = r.commands;
-    EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r.commands, &begin), "recording", error));
-  }
-  for (uint32_t i = 0; i < desc->n_stages; i++) {
-    const em_stage *stage = &desc->stages[i];
-    VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = stage->label};
-    if (r.commands && vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
-      vk->fn.CmdBeginDebugUtilsLabelEXT(r.commands, &label);
-    switch (stage->kind) {
-    case EM_STAGE_INPUT:
-      record_input(&r, &stage->input);
-      break;
-    case EM_STAGE_EMBED:
-      EM_TRY(record_embed(&r, &stage->embed, error));
-      break;
-    case EM_STAGE_LINEAR:
-      EM_TRY(record_linear(&r, &stage->linear, error));
-      break;
-    case EM_STAGE_ROPE_STORE:
-      EM_TRY(record_store(&r, i, error));
-      break;
-    case EM_STAGE_ATTENTION:
-      EM_TRY(record_attention(&r, &stage->attention, error));
-      break;
-    case EM_N_STAGE_KINDS:
-      break;
-    }
-    if (r.commands && vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
-      vk->fn.CmdEndDebugUtilsLabelEXT(r.commands);
-    if (i + 1 < desc->n_stages)
-      barrier(&r);
-  }
-  if (!r.commands)
+  if (!r->step->words.buffer)
     return EM_OK;
-  VkMemoryBarrier to_host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                             .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                             .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-  vk->fn.CmdPipelineBarrier(r.commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
-                            &to_host, 0, NULL, 0, NULL);
-  EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(r.commands), "recording", error));
+  vk->n_made++;
+  EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r->commands), "recording", error));
+  r->recording->commands[r->recording->n_commands++] = r->commands;
+  EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r->commands, &begin), "recording", error));
+fail:
+  return status;
+}
+
+/* What follows, in this step or the next, and the host see all that the slice has written. */
+static em_status end_slice(recorder *r, em_error *error) {
+  em_vk *vk = &r->vulkan->vk;
+  if (!r->commands)
+    return EM_OK;
+  VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                            .dstAccessMask =
+                                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT};
+  vk->fn.CmdPipelineBarrier(r->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL,
+                            0, NULL);
+  return em_vk_result(vk, vk->fn.EndCommandBuffer(r->commands), "recording", error);
+}
+
+em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_step *step, uint32_t part,
+                       em_error *error) {
+  em_status status = EM_OK;
+  const em_program_desc *desc = &program->base.desc;
+  recorder r = {vulkan, program, step, &step->parts[part], (em_vk_family)part, VK_NULL_HANDLE};
+  r.recording->first_size = step->n_words;
+  EM_TRY(begin_slice(&r, error));
+  if (part == EM_VK_PART_TOP) {
+    EM_TRY(record_top(&r, error));
+  } else if (part == EM_VK_PART_COPY) {
+    EM_TRY(record_copy(&r, error));
+  } else {
+    for (uint32_t i = 0; i < desc->n_stages; i++) {
+      EM_TRY(record_stage(&r, i, error));
+      if (i + 1 == desc->n_stages)
+        break;
+      if (part == EM_VK_FAMILY_MANY && desc->stages[i].layer != desc->stages[i + 1].layer) {
+        EM_TRY(end_slice(&r, error));
+        EM_TRY(begin_slice(&r, error));
+      } else {
+        barrier(&r);
+      }
+    }
+  }
+  EM_TRY(end_slice(&r, error));
+  step->n_words += 3ull * r.recording->n_dispatches;
 fail:
   return status;
 }

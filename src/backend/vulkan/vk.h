@@ -133,9 +133,17 @@ bool em_vk_may_free(em_vk *vk);
 void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Submits one recorded command buffer and waits at most EM_VK_WAIT_NS for it; ten times as long for a processor that
- * pretends to be a GPU, which may be slow and does not hang. */
+/* Submits n recorded command buffers, which run one after the other, and returns at once: vk->submitted is the value
+ * that the timeline has when they are done. What they read and write must not be touched before em_vk_wait has seen
+ * that. */
+em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, const char *what, em_error *error);
+
+/* Waits until the timeline has the value, at most EM_VK_WAIT_NS; ten times as long for a processor that pretends to be
+ * a GPU, which may be slow and does not hang. */
 #define EM_VK_WAIT_NS 9000000000ull
+em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error);
+
+/* Submits one recorded command buffer and waits for it. */
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
 /* A command buffer for a few transfers: begun, then ended, run, waited for and freed. em_vk_finish frees it whatever

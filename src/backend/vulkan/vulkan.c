@@ -29,6 +29,7 @@ static const em_backend_fns functions = {
     .program_free = em_vulkan_program_free,
     .run = em_vulkan_run,
     .result = em_vulkan_result,
+    .top = em_vulkan_top,
     .measure = em_vulkan_measure,
 };
 

@@ -17,6 +17,9 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_STORE,
   EM_VK_SHADER_ATTEND,
   EM_VK_SHADER_REDUCE,
+  EM_VK_SHADER_CLASSES,
+  EM_VK_SHADER_TOP,
+  EM_VK_SHADER_COPY,
   EM_VK_SHADER_READ,
   EM_VK_N_SHADERS
 } em_vk_shader;
@@ -120,6 +123,7 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
 void em_vulkan_program_free(em_program *program);
 em_status em_vulkan_run(em_program *program, const em_step *step, em_error *error);
 const float *em_vulkan_result(const em_program *program, uint32_t row);
+const em_top *em_vulkan_top(const em_program *program, uint32_t output);
 
 /* --- Measuring --- */
 

@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 
-layout(local_size_x = 256) in;
+layout(local_size_x = 128) in;
 
 layout(push_constant, scalar) uniform Push {
   Floats x;

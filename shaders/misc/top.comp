@@ -8,7 +8,7 @@
 #include "../common/common.glsl"
 #include "../common/keys.glsl"
 
-const uint N = 256u;        // invocations
+const uint N = 128u;        // invocations
 const uint FOLD = 16u;      // members of a class
 const uint MAX_TOP = 64u;
 const uint MAX_LIST = 1024u; // MAX_TOP * FOLD, and classes of classes

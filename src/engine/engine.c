@@ -11,6 +11,9 @@
 #include "base/log.h"
 #include "engine/internal.h"
 
+/* What is submitted at once of a request that is alone: short enough to be stopped in. */
+#define AHEAD_NS 50000000ull
+
 /* --- Opening ------------------------------------------------------------------------------------------------------ */
 
 /* The buffers of the engine itself; plan.c counts them. */
@@ -276,8 +279,43 @@ static em_step compose(em_engine *engine) {
   return step;
 }
 
-/* Chooses and delivers the next token of a slot whose logits the step computed; ends the request where that is due. */
-static void sample(em_engine *engine, em_slot *slot) {
+/* How many of the best tokens of each output are enough for all requests; 0: their logits are needed. */
+static uint32_t top_wanted(const em_engine *engine) {
+  uint32_t most = em_chain_max_top(&engine->chain), wanted = 0;
+  for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
+    const em_slot *slot = &engine->slots[i];
+    if (slot->n_rows == 0 || slot->output == EM_NO_OUTPUT)
+      continue;
+    uint32_t n = slot->request->params.mask ? 0 : em_sampler_top(&slot->request->params.sampling);
+    if (n == 0 || n > most)
+      return 0;
+    wanted = n > wanted ? n : wanted;
+  }
+  return wanted;
+}
+
+/* How many steps the device may run before the host sees their tokens: more than one only for a request that is alone
+ * and takes the best token each time, and only as many as take AHEAD_NS and as it may still come to. Others and a
+ * person's Stop are kept waiting no longer than that. */
+static uint32_t steps_ahead(em_engine *engine, const em_step *step) {
+  if (step->n_rows != 1 || step->n_outputs != 1 || step->n_top != 1 || engine->row_ns == 0 ||
+      !em_scheduler_is_lone(&engine->scheduler))
+    return 1;
+  em_slot *slot = &engine->slots[step->slots[0]];
+  uint64_t n = em_chain_max_ahead(&engine->chain), left = engine->facts.context_tokens - slot->n_computed;
+  uint32_t max_tokens = slot->request->params.max_tokens;
+  if (max_tokens > 0 && max_tokens - slot->stats.n_generated < left)
+    left = max_tokens - slot->stats.n_generated;
+  n = n < left ? n : left;
+  n = n < AHEAD_NS / engine->row_ns ? n : AHEAD_NS / engine->row_ns;
+  if (n <= 1 || em_pages_grow(engine->pages, &slot->pages, slot->n_computed + (uint32_t)n, NULL) != EM_OK)
+    return 1;
+  return (uint32_t)n;
+}
+
+/* Chooses and delivers the next token of a slot whose logits the step computed, or the n_top highest of them; ends the
+ * request where that is due. */
+static void sample(em_engine *engine, em_slot *slot, uint32_t n_top) {
   const em_request_params *params = &slot->request->params;
   em_error error = {0};
   int32_t token = EM_NO_TOKEN;
@@ -288,7 +326,9 @@ static void sample(em_engine *engine, em_slot *slot) {
   }
   if (may_go_on) {
     em_sampler_input input = {
-        .logits = em_chain_logits(&engine->chain, slot->output),
+        .logits = n_top > 0 ? NULL : em_chain_logits(&engine->chain, slot->output),
+        .top = n_top > 0 ? em_chain_top(&engine->chain, slot->output) : NULL,
+        .n_top = n_top,
         .sampling = &params->sampling,
         .history = slot->tokens,
         .n_history = slot->n_tokens,
@@ -317,7 +357,7 @@ static void sample(em_engine *engine, em_slot *slot) {
     em_engine_finish(engine, slot, EM_FINISH_CONTEXT, NULL);
 }
 
-static void advance(em_engine *engine, em_slot *slot) {
+static void advance(em_engine *engine, em_slot *slot, uint32_t n_top) {
   const em_request_params *params = &slot->request->params;
   uint32_t done = slot->n_computed + slot->n_rows;
   em_pages_commit(engine->pages, &slot->pages, slot->tokens, slot->n_computed, done);
@@ -329,7 +369,7 @@ static void advance(em_engine *engine, em_slot *slot) {
   if (params->on_prefill && slot->stats.n_generated == 0)
     params->on_prefill(params->user, done, slot->stats.n_prompt);
   if (slot->output != EM_NO_OUTPUT)
-    sample(engine, slot);
+    sample(engine, slot, n_top);
 }
 
 /* A step that failed ends the requests that took part. */
@@ -354,6 +394,8 @@ bool em_engine_step(em_engine *engine) {
   em_step step = compose(engine);
   if (step.n_rows == 0)
     return true;
+  step.n_top = step.n_outputs > 0 ? top_wanted(engine) : 0;
+  step.n_ahead = steps_ahead(engine, &step);
   em_error error = {0};
   uint64_t start_ns = em_now_ns();
   if (em_chain_run(&engine->chain, &step, &error) != EM_OK) {
@@ -365,11 +407,20 @@ bool em_engine_step(em_engine *engine) {
     }
     return true;
   }
-  em_scheduler_pace(&engine->scheduler, step.n_rows, em_now_ns() - start_ns);
+  uint64_t ns = em_now_ns() - start_ns;
+  em_scheduler_pace(&engine->scheduler, step.n_rows, ns);
+  if (step.n_rows == 1)
+    engine->row_ns = ns / step.n_ahead + 1;
   engine->counters = em_chain_counters(&engine->chain);
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     if (engine->slots[i].n_rows > 0)
-      advance(engine, &engine->slots[i]);
+      advance(engine, &engine->slots[i], step.n_top);
+  /* What was computed after the end of an answer is forgotten: nobody has noted it. */
+  em_slot *lone = &engine->slots[step.slots[0]];
+  for (uint32_t k = 1; k < step.n_ahead && lone->request; k++) {
+    lone->output = k;
+    advance(engine, lone, step.n_top);
+  }
   return true;
 }
 

@@ -25,6 +25,7 @@ struct em_engine {
   uint32_t *positions, *row_slots; /* [batch_rows] */
   uint32_t *outputs;               /* [n_slots] */
   uint64_t *allowed;               /* a mask's bits */
+  uint64_t row_ns;                 /* that a step of a single row takes; 0: not known */
   em_step_counters counters;
   uint64_t reopened_ns; /* when the device was last opened again; 0: never */
 };

@@ -113,10 +113,13 @@ void em_chain_free(em_chain *chain) {
 
 em_status em_chain_run(const em_chain *chain, em_step *step, em_error *error) {
   em_status status = EM_OK;
+  const uint32_t n_top = step->n_top;
   for (uint32_t i = 0; i < chain->n && status == EM_OK; i++) {
     step->input = i > 0 ? em_program_result(chain->programs[i - 1], 0) : NULL;
+    step->n_top = i + 1 == chain->n ? n_top : 0; /* only the last has tokens to pick */
     status = em_backend_run(chain->programs[i], step, error);
   }
+  step->n_top = n_top;
   return status;
 }
 
@@ -124,10 +127,23 @@ const float *em_chain_logits(const em_chain *chain, uint32_t output) {
   return em_program_result(chain->programs[chain->n - 1], output);
 }
 
+uint32_t em_chain_max_top(const em_chain *chain) {
+  return em_program_max_top(chain->programs[chain->n - 1]);
+}
+
+uint32_t em_chain_max_ahead(const em_chain *chain) {
+  return chain->n == 1 ? em_program_max_ahead(chain->programs[0]) : 1;
+}
+
+const em_top *em_chain_top(const em_chain *chain, uint32_t output) {
+  return em_program_top(chain->programs[chain->n - 1], output);
+}
+
 em_step_counters em_chain_counters(const em_chain *chain) {
   em_step_counters sum = {0};
   for (uint32_t i = 0; i < chain->n; i++) {
     em_step_counters part = em_program_counters(chain->programs[i]);
+    sum.n_steps = part.n_steps;
     sum.weights_bytes += part.weights_bytes;
     sum.kv_bytes += part.kv_bytes;
     sum.n_dispatches += part.n_dispatches;

@@ -43,5 +43,10 @@ em_status em_chain_run(const em_chain *chain, em_step *step, em_error *error) EM
 /* The last step's logits of an output: float32 [n_vocab], valid until the next run. */
 const float *em_chain_logits(const em_chain *chain, uint32_t output);
 
+/* Picking tokens and going ahead, as em_program_max_top, em_program_max_ahead and em_program_top say. */
+uint32_t em_chain_max_top(const em_chain *chain);
+uint32_t em_chain_max_ahead(const em_chain *chain);
+const em_top *em_chain_top(const em_chain *chain, uint32_t output);
+
 /* Of the last step, of all programs together. */
 em_step_counters em_chain_counters(const em_chain *chain);

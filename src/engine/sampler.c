@@ -225,8 +225,18 @@ static inline float exp_small(float x) {
   return p * scale;
 }
 
-/* Makes every token whose logit reaches `least` a candidate, with its weight. */
-static void collect(em_sampler *sampler, const float *logits, float max, float least, float temperature) {
+static void weigh(em_sampler *sampler, float max, float temperature) {
+  float inverse = 1.0f / temperature;
+  float *restrict weights = sampler->weights;
+  const float *restrict kept = sampler->logits;
+  for (size_t i = 0; i < sampler->n; i++) {
+    float x = (kept[i] - max) * inverse;
+    weights[i] = exp_small(x > -80.0f ? x : -80.0f);
+  }
+}
+
+/* Makes every token whose logit reaches `least` a candidate. */
+static void collect(em_sampler *sampler, const float *logits, float least) {
   size_t n = 0;
   for (uint32_t b = 0; b < n_blocks(sampler->n_vocab); b++) {
     if (!(sampler->block_max[b] >= least))
@@ -239,13 +249,21 @@ static void collect(em_sampler *sampler, const float *logits, float max, float l
     }
   }
   sampler->n = n;
-  float inverse = 1.0f / temperature;
-  float *restrict weights = sampler->weights;
-  const float *restrict kept = sampler->logits;
-  for (size_t i = 0; i < n; i++) {
-    float x = (kept[i] - max) * inverse;
-    weights[i] = exp_small(x > -80.0f ? x : -80.0f);
+}
+
+/* The same of the highest, which are few. */
+static void collect_top(em_sampler *sampler, const em_top *top, uint32_t n_top, float least) {
+  size_t n = 0;
+  for (; n < n_top && top[n].logit >= least; n++) {
+    size_t at = n;
+    for (; at > 0 && sampler->ids[at - 1] > top[n].token; at--) {
+      sampler->ids[at] = sampler->ids[at - 1];
+      sampler->logits[at] = sampler->logits[at - 1];
+    }
+    sampler->ids[at] = top[n].token;
+    sampler->logits[at] = top[n].logit;
   }
+  sampler->n = n;
 }
 
 static bool comes_before(const em_sampler *sampler, uint32_t a, uint32_t b) {
@@ -412,22 +430,39 @@ static int32_t draw(const em_sampler *sampler, uint64_t seed, uint64_t position)
   return sampler->ids[first < sampler->n ? last : sampler->n - 1];
 }
 
-em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out, em_error *error) {
+static bool is_greedy(const em_sampling *sampling) {
+  return sampling->temperature < LEAST_TEMPERATURE;
+}
+
+uint32_t em_sampler_top(const em_sampling *sampling) {
+  if (sampling->n_biases > 0 || has_penalties(sampling))
+    return 0;
+  return is_greedy(sampling) ? 1 : sampling->top_k;
+}
+
+static em_status no_number(em_error *error) {
+  return em_fail(error, EM_ERR_INTERNAL, "the model computed no usable number");
+}
+
+/* Finds the candidates among all tokens, and the highest logit. A greedy choice and no choice are made at once: *out.
+ */
+static em_status consider_all(em_sampler *sampler, const em_sampler_input *input, float *max_out, int32_t *out,
+                              em_error *error) {
   const em_sampling *sampling = input->sampling;
   const float *logits = adjusted_logits(sampler, input);
-  float max = find_max(sampler, logits);
+  float max = *max_out = find_max(sampler, logits);
+  sampler->n = 0;
   if (isinf(max)) {
     if (max < 0 && isfinite(highest(input->logits, sampler->n_vocab))) {
       *out = EM_NO_TOKEN;
       return EM_OK;
     }
-    return em_fail(error, EM_ERR_INTERNAL, "the model computed no usable number");
+    return no_number(error);
   }
-  if (sampling->temperature < LEAST_TEMPERATURE) {
+  if (is_greedy(sampling)) {
     *out = first_equal(sampler, logits, max);
     return EM_OK;
   }
-
   float temperature = sampling->temperature, least = max - LEAST_LOG_WEIGHT * temperature;
   bool top_p = sampling->top_p > 0 && sampling->top_p < 1;
   if (sampling->top_k > 0 && sampling->top_k <= n_blocks(sampler->n_vocab)) {
@@ -439,10 +474,34 @@ em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, in
     float light = max + (logf(sampling->min_p) - 0.01f) * temperature;
     least = light > least ? light : least;
   }
-  collect(sampler, logits, max, least, temperature);
+  collect(sampler, logits, least);
+  return EM_OK;
+}
+
+static em_status consider_top(em_sampler *sampler, const em_sampler_input *input, float *max, int32_t *out,
+                              em_error *error) {
+  *max = input->top[0].logit;
+  sampler->n = 0;
+  if (!isfinite(*max))
+    return no_number(error);
+  if (is_greedy(input->sampling))
+    *out = input->top[0].token;
+  else
+    collect_top(sampler, input->top, input->n_top, *max - LEAST_LOG_WEIGHT * input->sampling->temperature);
+  return EM_OK;
+}
+
+em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out, em_error *error) {
+  const em_sampling *sampling = input->sampling;
+  float max;
+  em_status status =
+      input->top ? consider_top(sampler, input, &max, out, error) : consider_all(sampler, input, &max, out, error);
+  if (status != EM_OK || sampler->n == 0)
+    return status;
+  weigh(sampler, max, sampling->temperature);
   if (sampling->top_k > 0 && sampling->top_k < sampler->n)
     keep_prefix(sampler, sampling->top_k, INFINITY, max);
-  if (top_p)
+  if (sampling->top_p > 0 && sampling->top_p < 1)
     keep_top_p(sampler, sampling->top_p, max);
   if (sampling->min_p > 0)
     KEEP_WHERE(sampler, i, sampler->weights[i] >= sampling->min_p);

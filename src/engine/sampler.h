@@ -17,18 +17,26 @@ void em_sampler_free(em_sampler *sampler); /* NULL is legal */
 /* Checks the ranges em_sampling names. EM_ERR_ARGUMENT says which setting is wrong. */
 em_status em_sampling_check(const em_sampling *sampling, uint32_t n_vocab, em_error *error) EM_MUST_USE;
 
+/* How many of the tokens with the highest logits are enough to pick from; 0: all are needed. A mask always needs all.
+ */
+uint32_t em_sampler_top(const em_sampling *sampling);
+
 typedef struct em_sampler_input {
   const float *logits;         /* [n_vocab]; not changed */
   const em_sampling *sampling; /* checked */
   const int32_t *history;      /* every token before this one */
   uint32_t n_history;
   const uint64_t *allowed; /* the mask's bits, or NULL */
+  /* Or, in place of the logits, the n_top highest of them: the highest first, the lowest id among equals; at least
+   * em_sampler_top(sampling) > 0, and without a mask. */
+  const em_top *top;
+  uint32_t n_top;
 } em_sampler_input;
 
 #define EM_NO_TOKEN (-1)
 
-/* Stores the chosen token, or EM_NO_TOKEN when bias and mask leave none. EM_ERR_INTERNAL when the logits hold no usable
- * number. The draw's position is n_history. */
+/* Stores the chosen token, the same one from the highest logits as from all of them, or EM_NO_TOKEN when bias and mask
+ * leave none. EM_ERR_INTERNAL when the logits hold no usable number. The draw's position is n_history. */
 em_status em_sampler_pick(em_sampler *sampler, const em_sampler_input *input, int32_t *out,
                           em_error *error) EM_MUST_USE;
 

@@ -89,6 +89,13 @@ bool em_scheduler_busy(em_scheduler *scheduler) {
   return busy;
 }
 
+bool em_scheduler_is_lone(em_scheduler *scheduler) {
+  pthread_mutex_lock(&scheduler->lock);
+  bool lone = scheduler->n_queued == 0 && scheduler->n_alive == 1;
+  pthread_mutex_unlock(&scheduler->lock);
+  return lone;
+}
+
 /* Takes the i-th request out of the queue. Under the lock. */
 static em_request *unqueue(em_scheduler *scheduler, uint32_t i) {
   em_request *request = scheduler->queue[i];

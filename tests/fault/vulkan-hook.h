@@ -42,6 +42,7 @@ typedef struct hook_wish {
   const char *lacks_extension; /* of devices */
   uint32_t lacks_feature;      /* of those that were asked for, counted from 1; see hook_features. 0: none */
   bool least_limits;           /* what every device must allow, and no more */
+  bool discrete;               /* the device seems to be a graphics card with memory of its own */
 } hook_wish;
 
 /* What devices were made with while hook_records: features as the number of a VkBool32 in a structure, and extensions.
@@ -347,6 +348,8 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevi
   real.GetPhysicalDeviceProperties2(physical, out);
   if (lacks("Vulkan 1.2"))
     out->properties.apiVersion = VK_API_VERSION_1_1;
+  if (hook.discrete)
+    out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
   if (hook.least_limits) {
     VkPhysicalDeviceLimits *limits = &out->properties.limits;
     limits->maxStorageBufferRange = 1u << 27;

@@ -287,7 +287,77 @@ static void check_tiny_differences(void) {
   em_sampler_free(sampler);
 }
 
+/* --- The highest alone -------------------------------------------------------------------------------------------- */
+
+static int by_key(const void *a, const void *b) {
+  const em_top *x = a, *y = b;
+  if (isnan(x->logit) || isnan(y->logit))
+    return isnan(x->logit) != isnan(y->logit) ? (isnan(x->logit) ? 1 : -1) : x->token - y->token;
+  return x->logit != y->logit ? (x->logit > y->logit ? -1 : 1) : x->token - y->token;
+}
+
+/* From the highest logits the same token is picked as from all of them, among the same candidates. */
+static void check_top(void) {
+  enum { N = 5000 };
+  static float logits[N];
+  static em_top top[N];
+  static int32_t ids[N];
+  static float weights[N];
+  em_sampler *sampler;
+  CHECK_INT(em_sampler_new(N, &sampler, NULL), EM_OK);
+  uint32_t n_wrong = 0, state = 1;
+  for (uint32_t round = 0; round < 700; round++) {
+    for (int32_t i = 0; i < N; i++) {
+      state = state * 1664525 + 1013904223;
+      float value = (float)(state >> 8) * 0x1p-21f;
+      logits[i] = round % 3 == 0 ? floorf(value) : round % 3 == 1 ? value : value * value * 3;
+      if (round % 7 == 0 && state >> 28 == 3)
+        logits[i] = (state >> 27 & 1) ? NAN : -INFINITY;
+      if (round % 11 == 0 && i > 20)
+        logits[i] = -1e30f; /* less than top_k of any weight */
+      top[i] = (em_top){logits[i], i};
+    }
+    qsort(top, N, sizeof top[0], by_key);
+    em_sampling s = {.temperature = (float)(round % 5) * 0.6f,
+                     .top_k = 1 + round % 64,
+                     .top_p = round % 4 == 0 ? 0 : (float)(round % 4) * 0.3f,
+                     .min_p = round % 2 == 0 ? 0.05f : 0,
+                     .seed = round};
+    em_sampler_input input = {.logits = logits, .sampling = &s, .n_history = round};
+    em_sampler_input few = {.top = top, .sampling = &s, .n_history = round};
+    const int32_t *found;
+    const float *light;
+    int32_t expected = -2, token = -3;
+    CHECK_INT(em_sampler_top(&s), s.temperature == 0 ? 1 : s.top_k);
+    CHECK_INT(em_sampler_pick(sampler, &input, &expected, NULL), EM_OK);
+    size_t n = em_sampler_candidates(sampler, &found, &light);
+    memcpy(ids, found, n * sizeof ids[0]);
+    memcpy(weights, light, n * sizeof weights[0]);
+    for (int more = 0; more < 2; more++) {
+      few.n_top = more ? 64 : em_sampler_top(&s);
+      CHECK_INT(em_sampler_pick(sampler, &few, &token, NULL), EM_OK);
+      n_wrong += token != expected || em_sampler_candidates(sampler, &found, &light) != n ||
+                 memcmp(ids, found, n * sizeof ids[0]) != 0 || memcmp(weights, light, n * sizeof weights[0]) != 0;
+    }
+  }
+  CHECK_INT(n_wrong, 0);
+  int32_t token;
+  em_sampling s = {0};
+  em_sampler_input none = {.sampling = &s, .top = &(em_top){NAN, 0}, .n_top = 1};
+  CHECK_INT(em_sampler_pick(sampler, &none, &token, NULL), EM_ERR_INTERNAL);
+  none.top = &(em_top){INFINITY, 3};
+  CHECK_INT(em_sampler_pick(sampler, &none, &token, NULL), EM_ERR_INTERNAL);
+  s = (em_sampling){.temperature = 1, .top_k = 0};
+  CHECK_INT(em_sampler_top(&s), 0);
+  s = (em_sampling){.presence_penalty = 1};
+  CHECK_INT(em_sampler_top(&s), 0);
+  s = (em_sampling){.biases = &(em_logit_bias){1, 1}, .n_biases = 1};
+  CHECK_INT(em_sampler_top(&s), 0);
+  em_sampler_free(sampler);
+}
+
 int main(void) {
+  check_top();
   check_tiny_differences();
   check_filters();
   check_statistics();

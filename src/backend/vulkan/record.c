@@ -368,7 +368,7 @@ static em_status record_copy(recorder *r, em_error *error) {
   push_copy push = {program->result.address, program->readback.address, r->step->words.address, value->width,
                     value->outputs_only};
   return add(r, &(em_vk_variant){EM_VK_SHADER_COPY, 0, {0}}, &push, sizeof push,
-             value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 255) / 256, error);
+             value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 127) / 128, error);
 }
 
 static em_status begin_slice(recorder *r, em_error *error) {

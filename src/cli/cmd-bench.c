@@ -325,6 +325,9 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
   uint64_t longest;
   int code = 0;
 
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--ops") == 0)
+      return hearth_cli_bench_ops(command, argc, argv);
   if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &set.path, 1, &code))
     return code;
   if (set.n_prefill == 0 && set.n_decode == 0)

@@ -28,8 +28,9 @@ static const hearth_cli_command commands[] = {
     {"inspect", "MODEL [--json] [--context N] [--device D] [--gpu-layers N]",
      "what a model file holds and what it costs to run", hearth_cli_inspect},
     {"bench",
-     "MODEL [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--gpu-layers N] [--threads N] [--json]",
-     "measure reading and writing speed", hearth_cli_bench},
+     "(MODEL | --ops) [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--gpu-layers N] [--threads N] "
+     "[--json]",
+     "measure reading and writing speed, or with --ops each kernel", hearth_cli_bench},
     {"devices", "[--measure] [--json]", "what models can run on here", hearth_cli_devices},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

@@ -201,6 +201,11 @@ static uint64_t worst_ns;
 static void run_one(const hook_wish *wish) {
   outcome o;
   run(wish, &o, NULL);
+  /* A busy computer may make one run slow; a hang comes back. */
+  if (!is_quick(&o)) {
+    hook_forget();
+    run(wish, &o, NULL);
+  }
   bool good = ends_well(&o);
   /* A device that fails once while it answers costs time, and no answer. */
   if (!wish->fail_on && o.open.code == EM_OK && (wish->failure == VK_ERROR_DEVICE_LOST || wish->failure == VK_TIMEOUT))

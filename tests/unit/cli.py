@@ -245,6 +245,19 @@ def test_bench(model):
     check("decode" in out and "prefill" not in out and "GB/s" in out, "bench without prefill, for people")
 
 
+def test_bench_ops():
+    result = json.loads(run("bench", "--ops", "--json")[0])
+    check(result["device"].startswith("cpu") and result["read_bytes_per_s"] > 1e8, "bench --ops: the device")
+    check({op["op"] for op in result["ops"]} == {"linear", "embed", "norm", "rope+store", "attention"}, "bench --ops: the kernels")
+    linear = [op for op in result["ops"] if op["op"] == "linear" and op["type"] == "Q4_K"]
+    check([op["rows"] for op in linear] == [1, 4, 16, 64], "bench --ops: rows of a linear stage")
+    # A matrix of 4096 x 4096 in 4.5 bits a weight.
+    for op in linear:
+        check(abs(op["bytes_per_s"] * op["ns"] / 1e9 / (4096 * 4096 * 144 / 256) - 1) < 0.05, f"bench --ops: bytes read: {op}")
+        check(op["operations_per_s"] > 0 and op["share_of_ceiling"] > 0, f"bench --ops: {op}")
+    run("bench", "--ops", "model.gguf", code=2)
+
+
 def test_devices():
     out, _ = run("devices", drivers=True)
     first = out.split("\n")[0].split("\t")
@@ -272,6 +285,7 @@ def main():
         test_tokens(model)
         test_inspect(model, folder)
         test_bench(model)
+        test_bench_ops()
         test_devices()
     print(f"{n_checks} checks, {len(failures)} failed")
     sys.exit(1 if failures or n_checks == 0 else 0)

@@ -51,6 +51,10 @@ uint64_t em_backend_own_memory(const em_backend *backend) {
   return backend->own_memory_bytes;
 }
 
+uint64_t em_backend_available_memory(const em_backend *backend) {
+  return backend->fns->available_memory ? backend->fns->available_memory(backend) : UINT64_MAX;
+}
+
 em_status em_backend_measure(em_backend *backend, uint64_t bytes, em_backend_speed *out, em_error *error) {
   *out = (em_backend_speed){0};
   if (!backend->fns->measure)

@@ -8,7 +8,8 @@
  * Arguments are checked once, in backend.c; implementations may rely on what is written here. Every call may fail and says so;
  * after em_backend_run has failed the contents of values and of the rows' KV positions are undefined.
  *
- * Threads: calls on one backend come from one thread at a time.
+ * Threads: calls on one backend come from one thread at a time. A backend may use threads of its own inside a call, and for
+ * what em_program_prepare begins also between calls; the only function of the caller's that they call is an em_read_fn.
  *
  * Order of sums: for one backend and instruction set, the values of a row depend neither on which other rows share its step nor
  * on how a prompt was cut into steps: all kernels of a backend sum in one order.
@@ -42,7 +43,7 @@ const char *em_cpu_isa_name(em_cpu_isa isa); /* "scalar", "avx2", "avx512" */
 typedef struct em_backend_params {
   em_device_kind kind;
   uint32_t device_index; /* of vulkan */
-  uint32_t n_threads;    /* of cpu; 0: all physical cores */
+  uint32_t n_threads;    /* that compute (cpu) and that load weights, of these at most 8 (vulkan); 0: all physical cores */
   em_cpu_isa max_isa;    /* of cpu; use EM_N_ISAS - 1 for the best there is */
 } em_backend_params;
 
@@ -55,6 +56,11 @@ const char *em_backend_name(const em_backend *backend); /* "null", "cpu (avx512,
 
 /* Bytes of memory that belong to the device alone; 0: it uses the computer's. */
 uint64_t em_backend_own_memory(const em_backend *backend);
+
+/* Bytes of memory that the device would still give this process now, by what its driver says; a sixteenth is left to the
+ * desktop where the driver says nothing. Of a device that uses the computer's memory this is a limit beside the
+ * computer's own. UINT64_MAX: there is no other limit than the computer's. */
+uint64_t em_backend_available_memory(const em_backend *backend);
 
 /* What a device can do at best, found by trying. */
 typedef struct em_backend_speed {
@@ -98,7 +104,8 @@ typedef enum em_weights_use {
   EM_USE_TABLE = 4   /* an embedding table: single rows are looked up. May be combined with EM_USE_MATRIX (tied heads) */
 } em_weights_use;
 
-/* Fills dst with `bytes` bytes of the tensor's file data from byte `offset` on. */
+/* Fills dst with `bytes` bytes of the tensor's file data from byte `offset` on. Called by several threads at once, of
+ * which one is the thread that called em_weights_new. */
 typedef em_status (*em_read_fn)(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error);
 
 typedef struct em_weights_desc {

@@ -10,6 +10,7 @@
 
 typedef struct em_backend_fns {
   void (*close)(em_backend *backend);
+  uint64_t (*available_memory)(const em_backend *backend); /* optional */
 
   em_status (*weights_bytes)(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error);
   /* The front fills the common part of *out after success. read NULL: only what program_bytes looks at is made. */

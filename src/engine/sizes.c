@@ -13,22 +13,24 @@ bool em_sizer_has_own_memory(const em_sizer *sizer) {
          (sizer->params->device_memory_limit_bytes > 0 && em_backend_kind(sizer->devices->chosen) != EM_DEVICE_CPU);
 }
 
-/* What the desktop shows lies in a graphics card's memory too; a sixteenth is left to it. */
+/* Of a device with memory of its own what it has left; else of the computer's what the device may use of it too. */
 static em_status find_available(const em_sizer *sizer, bool on_chosen, uint64_t *out, em_error *error) {
   const em_engine_params *params = sizer->params;
+  uint64_t most = on_chosen ? em_backend_available_memory(sizer->devices->chosen) : UINT64_MAX;
   if (on_chosen && em_sizer_has_own_memory(sizer)) {
-    uint64_t own = em_backend_own_memory(sizer->devices->chosen), limit = params->device_memory_limit_bytes;
-    *out = limit > 0 ? limit : own - own / 16;
+    *out = params->device_memory_limit_bytes > 0 ? params->device_memory_limit_bytes : most;
     return EM_OK;
   }
   *out = params->memory_limit_bytes;
-  if (*out > 0)
-    return EM_OK;
-  em_memory_state state;
-  em_status status = em_hardware_memory(NULL, &state, error);
-  if (status == EM_OK)
+  if (*out == 0) {
+    em_memory_state state;
+    em_status status = em_hardware_memory(NULL, &state, error);
+    if (status != EM_OK)
+      return status;
     *out = em_advisor_fit(0, &state, em_advisor_reserve(&state)).usable_bytes;
-  return status;
+  }
+  *out = *out < most ? *out : most;
+  return EM_OK;
 }
 
 void em_sizer_clear(em_sizer *sizer) {

@@ -2,6 +2,8 @@
 /* The weights of a model on a backend: sizes, upload with progress, and handles without data for planning. */
 #include "model/internal.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/checked.h"
@@ -69,23 +71,29 @@ typedef struct loader {
   const em_gguf_tensor *tensor; /* the one being read */
   em_model_progress_fn progress;
   void *user;
-  uint64_t done_bytes, total_bytes;
+  pthread_t thread; /* that called em_model_load, and alone calls progress */
+  _Atomic uint64_t done_bytes;
+  _Atomic bool cancelled;
+  uint64_t total_bytes;
   uint64_t told_ns;
 } loader;
 
+/* For any thread of the backend. */
 static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
   loader *load = user;
   em_status status = em_gguf_read_tensor(load->model->gguf, load->tensor, offset, dst, bytes, error);
   if (status != EM_OK)
     return status;
   load->done_bytes += bytes;
-  uint64_t now = em_now_ns();
-  if (load->progress && now - load->told_ns >= PROGRESS_NS) {
-    load->told_ns = now;
-    if (!load->progress(load->user, load->done_bytes, load->total_bytes))
-      return em_fail(error, EM_ERR_CANCELLED, "loading was cancelled");
+  if (load->progress && pthread_equal(load->thread, pthread_self())) {
+    uint64_t now = em_now_ns();
+    if (now - load->told_ns >= PROGRESS_NS) {
+      load->told_ns = now;
+      if (!load->progress(load->user, load->done_bytes, load->total_bytes))
+        load->cancelled = true;
+    }
   }
-  return EM_OK;
+  return load->cancelled ? em_fail(error, EM_ERR_CANCELLED, "loading was cancelled") : EM_OK;
 }
 
 /* load NULL: handles without data. */
@@ -127,7 +135,7 @@ em_status em_model_load(const em_model *model, em_model_blocks blocks, em_backen
                         em_model_progress_fn progress, void *user, em_model_weights **out, em_error *error) {
   em_status status = EM_OK;
   em_model_weights *weights = NULL;
-  loader load = {.model = model, .progress = progress, .user = user, .told_ns = em_now_ns()};
+  loader load = {.model = model, .progress = progress, .user = user, .thread = pthread_self(), .told_ns = em_now_ns()};
   load.total_bytes = em_model_file_bytes(model, blocks);
   EM_TRY(make_weights(model, blocks, backend, &load, &weights, error));
   /* A file that was overwritten while it was read would make a model that is half one and half the other. */

@@ -180,6 +180,10 @@ MAKES(CreateSemaphore, HOOK_SEMAPHORE, out,
       (VkDevice device, const VkSemaphoreCreateInfo *info, CALLBACKS, VkSemaphore *out), (device, info, callbacks, out))
 FREES(DestroySemaphore, HOOK_SEMAPHORE, semaphore, (VkDevice device, VkSemaphore semaphore, CALLBACKS),
       (device, semaphore, callbacks))
+PLAIN(GetMemoryHostPointerPropertiesEXT,
+      (VkDevice device, VkExternalMemoryHandleTypeFlagBits type, const void *pointer,
+       VkMemoryHostPointerPropertiesEXT *out),
+      (device, type, pointer, out))
 PLAIN(SetDebugUtilsObjectNameEXT, (VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info), (device, info))
 
 static VKAPI_ATTR VkResult VKAPI_CALL my_AllocateMemory(VkDevice device, const VkMemoryAllocateInfo *info, CALLBACKS,
@@ -457,6 +461,7 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice de
   X(WaitSemaphores)                         \
   X(QueueSubmit)                            \
   X(DeviceWaitIdle)                         \
+  X(GetMemoryHostPointerPropertiesEXT)      \
   X(SetDebugUtilsObjectNameEXT)
 
 /* Those that cannot fail and whose answers are left as they are. */
@@ -479,7 +484,8 @@ static const char *const left_alone[] = {"GetPhysicalDeviceMemoryProperties2",
 static void check_table(void) {
   static const char *const names[] = {
 #define X(name) #name,
-      EM_VK_GLOBAL_FUNCTIONS(X) EM_VK_INSTANCE_FUNCTIONS(X) EM_VK_DEVICE_FUNCTIONS(X) EM_VK_DEBUG_FUNCTIONS(X)};
+      EM_VK_GLOBAL_FUNCTIONS(X) EM_VK_INSTANCE_FUNCTIONS(X) EM_VK_DEVICE_FUNCTIONS(X) EM_VK_DEBUG_FUNCTIONS(X)
+          EM_VK_IMPORT_FUNCTIONS(X)};
   static const char *const replaced[] = {REPLACED(X)};
 #undef X
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -248,6 +248,18 @@ static em_status check_features(em_vk *vk, em_error *error) {
   return EM_OK;
 }
 
+/* A family that does nothing but transfers has engines of its own. */
+static void choose_upload_queue(em_vk *vk, const VkQueueFamilyProperties *families, uint32_t n) {
+  vk->upload_family = vk->queue_family;
+  for (uint32_t i = 0; i < n && !vk->unified && !vk->writable; i++)
+    if ((families[i].queueFlags & (VK_QUEUE_TRANSFER_BIT | VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT)) ==
+            VK_QUEUE_TRANSFER_BIT &&
+        families[i].queueCount > 0) {
+      vk->upload_family = i;
+      return;
+    }
+}
+
 static em_status choose_queue(em_vk *vk, em_error *error) {
   VkQueueFamilyProperties families[32];
   uint32_t n = 32;
@@ -258,6 +270,7 @@ static em_status choose_queue(em_vk *vk, em_error *error) {
       if ((families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) && families[i].queueCount > 0 &&
           (pass == 1 || !(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))) {
         vk->queue_family = i;
+        choose_upload_queue(vk, families, n);
         return EM_OK;
       }
   return em_fail(error, EM_ERR_UNSUPPORTED, "%s cannot compute", vk->properties.deviceName);
@@ -279,7 +292,7 @@ static void read_limits(em_vk *vk) {
   vk->memory = memory.memoryProperties;
   vk->subgroup_size = subgroup.subgroupSize;
   vk->software = vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-  vk->unified = vk->software || vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+  em_vk_read_memory(vk);
   /* A block of a GiB is large enough for any tensor to need few of them, and small enough for every driver. */
   vk->max_allocation_bytes = 1ull << 30;
   if (three.maxMemoryAllocationSize > 0 && three.maxMemoryAllocationSize < vk->max_allocation_bytes)
@@ -312,15 +325,37 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
                                              .bufferDeviceAddress = VK_TRUE,
                                              .timelineSemaphore = VK_TRUE,
                                              .scalarBlockLayout = VK_TRUE};
+  const char *extensions[2];
+  uint32_t n_extensions = 0;
+  vk->has_budget = has_extension(vk, vk->physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (vk->has_budget)
+    extensions[n_extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+  /* Only where the device's memory is nothing but memory of this process. */
+  vk->imports = vk->software && has_extension(vk, vk->physical, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  if (vk->imports) {
+    extensions[n_extensions++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
+    VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &host};
+    vk->fn.GetPhysicalDeviceProperties2(vk->physical, &properties);
+    vk->import_alignment = host.minImportedHostPointerAlignment ? host.minImportedHostPointerAlignment : 1;
+  }
+  const VkDeviceQueueCreateInfo queues[2] = {{.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                              .queueFamilyIndex = vk->queue_family,
+                                              .queueCount = 1,
+                                              .pQueuePriorities = &(float){1.0f}},
+                                             {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                              .queueFamilyIndex = vk->upload_family,
+                                              .queueCount = 1,
+                                              .pQueuePriorities = &(float){1.0f}}};
   VkDeviceCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
       .pNext = &twelve,
       .pEnabledFeatures = &(VkPhysicalDeviceFeatures){.shaderInt64 = VK_TRUE},
-      .queueCreateInfoCount = 1,
-      .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                                      .queueFamilyIndex = vk->queue_family,
-                                                      .queueCount = 1,
-                                                      .pQueuePriorities = &(float){1.0f}},
+      .queueCreateInfoCount = vk->upload_family != vk->queue_family ? 2 : 1,
+      .pQueueCreateInfos = queues,
+      .enabledExtensionCount = n_extensions,
+      .ppEnabledExtensionNames = extensions,
   };
   VkResult result = vk->fn.CreateDevice(vk->physical, &info, NULL, &vk->device);
   if (result != VK_SUCCESS)
@@ -340,9 +375,16 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
     EM_VK_DEBUG_FUNCTIONS(X)
 #undef X
   }
+  if (vk->imports) {
+#define X(name) vk->fn.name = (PFN_vk##name)vk->fn.GetDeviceProcAddr(vk->device, "vk" #name);
+    EM_VK_IMPORT_FUNCTIONS(X)
+#undef X
+    vk->imports = vk->fn.GetMemoryHostPointerPropertiesEXT != NULL;
+  }
   if (em_vk_hook)
     em_vk_hook(&vk->fn);
   vk->fn.GetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
+  vk->fn.GetDeviceQueue(vk->device, vk->upload_family, 0, &vk->upload_queue);
   VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                   .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                   .queueFamilyIndex = vk->queue_family};
@@ -364,11 +406,9 @@ fail:
   return status;
 }
 
-static VkResult wait_for(em_vk *vk, uint64_t value, uint64_t timeout_ns) {
-  VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                              .semaphoreCount = 1,
-                              .pSemaphores = &vk->timeline,
-                              .pValues = &value};
+static VkResult wait_for(em_vk *vk, VkSemaphore timeline, uint64_t value, uint64_t timeout_ns) {
+  VkSemaphoreWaitInfo wait = {
+      .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &timeline, .pValues = &value};
   return vk->fn.WaitSemaphores(vk->device, &wait, timeout_ns);
 }
 
@@ -376,7 +416,9 @@ bool em_vk_may_free(em_vk *vk) {
   if (vk->failed && !vk->settled) {
     vk->settled = true;
     /* A device that was lost has stopped: Vulkan counts its work as done. */
-    VkResult result = vk->submitted > 0 ? wait_for(vk, vk->submitted, EM_VK_SETTLE_NS) : VK_SUCCESS;
+    VkResult result = vk->submitted > 0 ? wait_for(vk, vk->timeline, vk->submitted, EM_VK_SETTLE_NS) : VK_SUCCESS;
+    if (result == VK_SUCCESS && vk->uploads.submitted > 0)
+      result = wait_for(vk, vk->uploads.timeline, vk->uploads.submitted, EM_VK_SETTLE_NS);
     vk->hung = result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST;
     if (vk->hung)
       em_log(EM_LOG_INFO, "vulkan: %s hangs; what it may still use is not freed", vk->properties.deviceName);
@@ -386,16 +428,15 @@ bool em_vk_may_free(em_vk *vk) {
 
 void em_vk_close(em_vk *vk) {
   if (!em_vk_may_free(vk)) {
-    free(vk->staging);
+    em_vk_uploads_close(vk);
+    em_vk_forget_blocks(vk);
     *vk = (em_vk){.failed = true};
     return;
   }
   if (vk->device) {
     if (!vk->failed && vk->fn.DeviceWaitIdle)
       vk->fn.DeviceWaitIdle(vk->device);
-    if (vk->staging)
-      em_vk_buffer_free(vk, vk->staging);
-    free(vk->staging);
+    em_vk_uploads_close(vk);
     if (vk->timeline)
       vk->fn.DestroySemaphore(vk->device, vk->timeline, NULL);
     if (vk->commands)
@@ -429,23 +470,32 @@ em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, con
   if (vk->failed)
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   uint64_t value = vk->submitted + 1;
+  const uint64_t uploaded = vk->uploads.submitted;
+  const bool waits = uploaded > vk->uploads.awaited;
   VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                            .waitSemaphoreValueCount = waits ? 1 : 0,
+                                            .pWaitSemaphoreValues = &uploaded,
                                             .signalSemaphoreValueCount = 1,
                                             .pSignalSemaphoreValues = &value};
   VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                          .pNext = &timeline,
+                         .waitSemaphoreCount = waits ? 1 : 0,
+                         .pWaitSemaphores = &vk->uploads.timeline,
+                         .pWaitDstStageMask = &(VkPipelineStageFlags){VK_PIPELINE_STAGE_ALL_COMMANDS_BIT},
                          .commandBufferCount = n,
                          .pCommandBuffers = commands,
                          .signalSemaphoreCount = 1,
                          .pSignalSemaphores = &vk->timeline};
   em_status status = em_vk_result(vk, vk->fn.QueueSubmit(vk->queue, 1, &submit, VK_NULL_HANDLE), what, error);
-  if (status == EM_OK)
+  if (status == EM_OK) {
     vk->submitted = value;
+    vk->uploads.awaited = uploaded;
+  }
   return status;
 }
 
 em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error) {
-  VkResult result = wait_for(vk, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
+  VkResult result = wait_for(vk, vk->timeline, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
   if (result == VK_SUCCESS)
     return EM_OK;
   /* Whatever the reason, work may still be running: nothing of this device may be touched any more. */

@@ -23,21 +23,35 @@ uint64_t em_vk_tile_bytes(const em_vk_layout *layout, uint64_t n_in) {
   return chunks * layout->chunk_vectors * 16;
 }
 
-/* Sixteen bytes of nibbles from 32 values of 0..15: byte i of word w holds value 8 w + i low and value 8 w + 4 + i
- * high. */
-static void pack_nibbles(const uint8_t values[32], uint8_t out[16]) {
-  for (unsigned w = 0; w < 4; w++)
-    for (unsigned i = 0; i < 4; i++)
-      out[w * 4 + i] = (uint8_t)(values[w * 8 + i] | (values[w * 8 + 4 + i] << 4));
+/* Vectors of the compiler: one instruction each on every processor that has any. */
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+static words4 load4(const uint8_t *p) {
+  words4 v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static void store4(uint8_t *p, words4 v) {
+  memcpy(p, &v, sizeof v);
+}
+
+/* Of 32 bytes with two values each, the 32 low and the 32 high ones as nibbles: byte i of word w holds value 8 w + i
+ * low and value 8 w + 4 + i high. */
+static void pack_nibbles(const uint8_t *bytes, uint8_t *low, uint8_t *high) {
+  const words4 a = load4(bytes), b = load4(bytes + 16);
+  const words4 even = __builtin_shufflevector(a, b, 0, 2, 4, 6), odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  store4(low, (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4);
+  store4(high, (even >> 4 & 0x0f0f0f0f) | (odd & 0xf0f0f0f0));
 }
 
 static void pack_q4_0(const uint8_t *block, uint32_t r, uint8_t *chunk) {
-  uint8_t values[32];
-  for (unsigned j = 0; j < 16; j++) {
-    values[j] = block[2 + j] & 15;
-    values[j + 16] = block[2 + j] >> 4;
-  }
-  pack_nibbles(values, chunk + r * 16);
+  const words4 a = load4(block + 2);
+  const words4 low = a & 0x0f0f0f0f, high = a >> 4 & 0x0f0f0f0f;
+  /* The low nibbles are values 0 to 15, the high ones 16 to 31. */
+  const words4 even = __builtin_shufflevector(low, high, 0, 2, 4, 6);
+  const words4 odd = __builtin_shufflevector(low, high, 1, 3, 5, 7);
+  store4(chunk + r * 16, even | odd << 4);
   memcpy(chunk + 32 * 16 + r * 2, block, 2);
 }
 
@@ -49,72 +63,85 @@ static void pack_q8_0(const uint8_t *block, uint32_t r, uint8_t *chunk) {
 
 static void pack_q4_k(const uint8_t *block, uint32_t r, uint8_t *chunk) {
   memcpy(chunk + r * 16, block, 16);
-  for (unsigned j = 0; j < 8; j++) {
-    const uint8_t *bytes = block + 16 + (j / 2) * 32;
-    uint8_t values[32];
-    for (unsigned l = 0; l < 32; l++)
-      values[l] = (j & 1) ? bytes[l] >> 4 : bytes[l] & 15;
-    pack_nibbles(values, chunk + (32 + j * 32 + r) * 16);
+  for (unsigned j = 0; j < 8; j += 2) {
+    uint8_t *to = chunk + (32 + j * 32 + r) * 16;
+    pack_nibbles(block + 16 + j * 16, to, to + 32 * 16);
+  }
+}
+
+/* Two words of bit pairs a group: bits 2 s .. 2 s + 1 of byte i of word v hold value 16 v + 4 s + i. In the file the
+ * pairs of one place in four groups share a byte, so four words are exchanged for four, like rows for columns. */
+static void pack_pairs(const uint8_t *high, uint32_t n, uint32_t v, uint32_t r, uint8_t *chunk) {
+  uint32_t h[4], t;
+  memcpy(h, high + 32 * n + 16 * v, sizeof h);
+  for (unsigned i = 0; i < 4; i += 2) {
+    t = (h[i] >> 2 ^ h[i + 1]) & 0x33333333;
+    h[i + 1] ^= t;
+    h[i] ^= t << 2;
+  }
+  for (unsigned i = 0; i < 2; i++) {
+    t = (h[i] >> 4 ^ h[i + 2]) & 0x0f0f0f0f;
+    h[i + 2] ^= t;
+    h[i] ^= t << 4;
+  }
+  for (unsigned part = 0; part < 4; part++) {
+    unsigned j = 4 * n + part;
+    memcpy(chunk + (256 + (j / 2) * 32 + r) * 16 + (j & 1) * 8 + 4 * v, &h[part], 4);
   }
 }
 
 static void pack_q6_k(const uint8_t *block, uint32_t r, uint8_t *chunk) {
   const uint8_t *low = block, *high = block + 128;
-  uint8_t values[256];
-  for (unsigned n = 0; n < 2; n++)
-    for (unsigned l = 0; l < 32; l++) {
-      uint8_t h = high[32 * n + l], a = low[64 * n + l], b = low[64 * n + l + 32];
-      values[128 * n + l] = (uint8_t)((a & 15) | ((h & 3) << 4));
-      values[128 * n + l + 32] = (uint8_t)((b & 15) | (((h >> 2) & 3) << 4));
-      values[128 * n + l + 64] = (uint8_t)((a >> 4) | (((h >> 4) & 3) << 4));
-      values[128 * n + l + 96] = (uint8_t)((b >> 4) | ((h >> 6) << 4));
+  for (unsigned n = 0; n < 2; n++) {
+    for (unsigned half = 0; half < 2; half++) {
+      uint8_t *to = chunk + ((4 * n + half) * 32 + r) * 16;
+      pack_nibbles(low + 64 * n + 32 * half, to, to + 2 * 32 * 16);
     }
-  for (unsigned j = 0; j < 8; j++) {
-    uint8_t nibbles[32];
-    for (unsigned l = 0; l < 32; l++)
-      nibbles[l] = values[j * 32 + l] & 15;
-    pack_nibbles(nibbles, chunk + (j * 32 + r) * 16);
-    /* Two words of bit pairs: bits 2 s .. 2 s + 1 of byte i of word v hold value 16 v + 4 s + i. */
-    uint8_t *pairs = chunk + (256 + (j / 2) * 32 + r) * 16 + (j & 1) * 8;
-    for (unsigned v = 0; v < 2; v++)
-      for (unsigned i = 0; i < 4; i++) {
-        unsigned byte = 0;
-        for (unsigned s = 0; s < 4; s++)
-          byte |= (unsigned)(values[j * 32 + v * 16 + s * 4 + i] >> 4) << (2 * s);
-        pairs[v * 4 + i] = (uint8_t)byte;
-      }
+    pack_pairs(high, n, 0, r, chunk);
+    pack_pairs(high, n, 1, r, chunk);
   }
   memcpy(chunk + (384 + r) * 16, block + 192, 16);
   memcpy(chunk + 416 * 16 + r * 2, block + 208, 2);
 }
 
+/* The chunk's rows one after the other, so that it is written while it is in the first cache. */
+#define EACH_ROW(pack, block_bytes)     \
+  for (uint32_t r = 0; r < n_rows; r++) \
+  pack(rows + r * row_bytes + c * (block_bytes), r, chunk)
+
 void em_vk_pack_tile(const em_vk_layout *layout, uint64_t n_in, const uint8_t *rows, uint64_t row_bytes,
                      uint32_t n_rows, uint8_t *tile) {
   uint64_t chunk_bytes = (uint64_t)layout->chunk_vectors * 16;
   uint64_t chunks = (n_in + layout->chunk_values - 1) / layout->chunk_values;
-  memset(tile, 0, chunks * chunk_bytes);
-  for (uint32_t r = 0; r < n_rows; r++) {
-    const uint8_t *row = rows + r * row_bytes;
-    for (uint64_t c = 0; c < chunks; c++) {
-      uint8_t *chunk = tile + c * chunk_bytes;
-      switch (layout->format) {
-      case FORMAT_Q8_0:
-        pack_q8_0(row + c * 34, r, chunk);
-        break;
-      case FORMAT_Q4_0:
-        pack_q4_0(row + c * 18, r, chunk);
-        break;
-      case FORMAT_Q4_K:
-        pack_q4_k(row + c * 144, r, chunk);
-        break;
-      case FORMAT_Q6_K:
-        pack_q6_k(row + c * 210, r, chunk);
-        break;
-      default: { /* plain values, 16 bytes at a time */
-        uint64_t left = row_bytes - c * 16;
-        memcpy(chunk + r * 16, row + c * 16, left < 16 ? left : 16);
+  if (n_rows < EM_VK_TILE_ROWS)
+    memset(tile, 0, chunks * chunk_bytes);
+  for (uint64_t c = 0; c < chunks; c++) {
+    uint8_t *chunk = tile + c * chunk_bytes;
+    switch (layout->format) {
+    case FORMAT_Q8_0:
+      EACH_ROW(pack_q8_0, 34);
+      break;
+    case FORMAT_Q4_0:
+      EACH_ROW(pack_q4_0, 18);
+      break;
+    case FORMAT_Q4_K:
+      EACH_ROW(pack_q4_k, 144);
+      break;
+    case FORMAT_Q6_K:
+      EACH_ROW(pack_q6_k, 210);
+      break;
+    default: { /* plain values, 16 bytes at a time; the last may be fewer */
+      uint64_t left = row_bytes - c * 16, n = left < 16 ? left : 16;
+      if (n < 16)
+        memset(chunk, 0, chunk_bytes);
+      for (uint32_t r = 0; r < n_rows; r++) {
+        const uint8_t *from = rows + r * row_bytes + c * 16;
+        if (n == 16)
+          memcpy(chunk + r * 16, from, 16);
+        else
+          memcpy(chunk + r * 16, from, n);
       }
-      }
+    }
     }
   }
 }

@@ -1,12 +1,32 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Device memory: buffers side by side in blocks, arrays cut into segments, and what may still be allocated. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "backend/vulkan/vk.h"
 #include "base/checked.h"
 
 #define NO_TYPE UINT32_MAX
-#define STAGING_BYTES (16u << 20)
+/* Buffers share blocks of this size; one that takes more than an eighth of a block has its own memory, so that little
+ * of a block stays empty. */
+#define BLOCK_BYTES (64ull << 20)
+#define HOST_BLOCK_BYTES (2ull << 20)
+/* Of a processor that pretends to be a GPU. Only what is written becomes memory there. */
+#define SOFTWARE_BLOCK_BYTES (256ull << 20)
+#define HUGE_PAGE_BYTES (2ull << 20)
+
+struct em_vk_block {
+  struct em_vk_block *next;
+  VkDeviceMemory memory;
+  uint32_t type;
+  em_vk_place place;
+  uint64_t bytes, used;
+  uint32_t n_users;
+  char *mapped;
+  void *mapping; /* the host's own memory that was given to the device, or NULL */
+  size_t mapping_bytes;
+};
 
 /* The first memory type among those allowed that has all wanted flags, or NO_TYPE. */
 static uint32_t find_type(const em_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted) {
@@ -23,7 +43,8 @@ static uint32_t choose_type(const em_vk *vk, em_vk_place place, uint32_t allowed
   VkMemoryPropertyFlags wishes[3] = {0};
   switch (place) {
   case EM_VK_DEVICE:
-    wishes[0] = vk->unified ? local | host : local;
+  case EM_VK_WEIGHTS:
+    wishes[0] = vk->unified || vk->writable ? local | host : local;
     wishes[1] = local;
     break;
   case EM_VK_HOST:
@@ -34,6 +55,8 @@ static uint32_t choose_type(const em_vk *vk, em_vk_place place, uint32_t allowed
     wishes[0] = host | cached;
     wishes[1] = wishes[2] = host;
     break;
+  case EM_VK_N_PLACES:
+    return NO_TYPE;
   }
   for (unsigned i = 0; i < 3; i++) {
     uint32_t type = find_type(vk, allowed, wishes[i]);
@@ -43,7 +66,182 @@ static uint32_t choose_type(const em_vk *vk, em_vk_place place, uint32_t allowed
   return NO_TYPE;
 }
 
-static em_status fill_zero(em_vk *vk, em_vk_buffer *buffer, em_error *error);
+void em_vk_read_memory(em_vk *vk) {
+  const VkMemoryPropertyFlags both =
+      VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  uint64_t largest = 0;
+  for (uint32_t i = 0; i < vk->memory.memoryHeapCount; i++)
+    if (vk->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && vk->memory.memoryHeaps[i].size > largest)
+      largest = vk->memory.memoryHeaps[i].size;
+  uint32_t type = find_type(vk, UINT32_MAX, both);
+  bool shares = vk->software || vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+  vk->unified = shares && type != NO_TYPE;
+  /* Without a resizable BAR the host sees a window of 256 MiB, which is better left to those who need it. */
+  vk->writable = false;
+  for (uint32_t i = 0; !shares && i < vk->memory.memoryTypeCount; i++)
+    vk->writable |= (vk->memory.memoryTypes[i].propertyFlags & both) == both &&
+                    vk->memory.memoryHeaps[vk->memory.memoryTypes[i].heapIndex].size >= largest;
+}
+
+uint64_t em_vk_available(const em_vk *vk) {
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+  VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+                                              .pNext = vk->has_budget ? &budget : NULL};
+  vk->fn.GetPhysicalDeviceMemoryProperties2(vk->physical, &memory);
+  bool integrated = vk->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+  uint64_t sum = 0, largest = 0;
+  for (uint32_t i = 0; i < vk->memory.memoryHeapCount; i++) {
+    if (!(vk->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
+      continue;
+    /* Without a budget a sixteenth is left to what the desktop shows. */
+    uint64_t bytes = vk->memory.memoryHeaps[i].size - vk->memory.memoryHeaps[i].size / 16;
+    if (vk->has_budget)
+      bytes = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
+    sum = em_add_u64(sum, bytes, &sum) ? sum : UINT64_MAX;
+    largest = bytes > largest ? bytes : largest;
+  }
+  return integrated ? sum : largest;
+}
+
+/* --- Blocks --- */
+
+/* Gives the device memory of the host: huge pages, known to be zero, where the driver's own would be small pages that
+ * may have been used before. A failure is no error, the driver is asked next. */
+static void import_block(em_vk *vk, em_vk_block *block) {
+  size_t bytes = 0, mapping_bytes;
+  if (block->bytes % vk->import_alignment != 0 || !em_to_size(block->bytes, &bytes) ||
+      !em_add_size(bytes, HUGE_PAGE_BYTES, &mapping_bytes))
+    return;
+  void *mapping = mmap(NULL, mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED)
+    return;
+  char *start = (char *)(((uintptr_t)mapping + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1));
+  (void)madvise(start, bytes, MADV_HUGEPAGE);
+  VkMemoryHostPointerPropertiesEXT host = {.sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
+  VkResult known = vk->fn.GetMemoryHostPointerPropertiesEXT(
+      vk->device, VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT, start, &host);
+  VkImportMemoryHostPointerInfoEXT import = {.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
+                                             .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
+                                             .pHostPointer = start};
+  VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                     .pNext = &import,
+                                     .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
+  VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                   .pNext = &flags,
+                                   .allocationSize = block->bytes,
+                                   .memoryTypeIndex = block->type};
+  if (known != VK_SUCCESS || !(host.memoryTypeBits >> block->type & 1) ||
+      vk->fn.AllocateMemory(vk->device, &allocate, NULL, &block->memory) != VK_SUCCESS) {
+    block->memory = VK_NULL_HANDLE;
+    munmap(mapping, mapping_bytes);
+    return;
+  }
+  block->mapping = mapping;
+  block->mapping_bytes = mapping_bytes;
+}
+
+static void free_block(em_vk *vk, em_vk_block *block) {
+  if (block->memory)
+    vk->fn.FreeMemory(vk->device, block->memory, NULL);
+  if (block->mapping)
+    munmap(block->mapping, block->mapping_bytes);
+  free(block);
+}
+
+void em_vk_forget_blocks(em_vk *vk) {
+  while (vk->blocks) {
+    em_vk_block *next = vk->blocks->next;
+    free(vk->blocks);
+    vk->blocks = next;
+  }
+}
+
+static em_status new_block(em_vk *vk, em_vk_place place, uint32_t type, uint64_t bytes, const char *name,
+                           em_vk_block **out, em_error *error) {
+  em_status status = EM_OK;
+  em_vk_block *block = em_calloc(1, sizeof *block);
+  if (!block)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  block->place = place;
+  block->type = type;
+  block->bytes = bytes;
+  vk->n_made++;
+  if (vk->imports)
+    import_block(vk, block);
+  if (!block->memory) {
+    VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                       .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
+    VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                     .pNext = &flags,
+                                     .allocationSize = bytes,
+                                     .memoryTypeIndex = type};
+    VkResult result = vk->fn.AllocateMemory(vk->device, &allocate, NULL, &block->memory);
+    if (result != VK_SUCCESS)
+      block->memory = VK_NULL_HANDLE;
+    EM_TRY(em_vk_result(vk, result, name, error));
+  }
+  if (vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) {
+    void *mapped = NULL;
+    EM_TRY(em_vk_result(vk, vk->fn.MapMemory(vk->device, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped), name, error));
+    block->mapped = mapped;
+  }
+  em_vk_name(vk, VK_OBJECT_TYPE_DEVICE_MEMORY, (uint64_t)(uintptr_t)block->memory, "%s and on", name);
+  block->next = vk->blocks;
+  vk->blocks = block;
+  *out = block;
+  return EM_OK;
+fail:
+  free_block(vk, block);
+  return status;
+}
+
+/* A place for a buffer: in a block that has room, in a new one, or in memory of its own. */
+static em_status take(em_vk *vk, const VkMemoryRequirements *needs, em_vk_place place, uint32_t type, const char *name,
+                      em_vk_block **out, uint64_t *offset, em_error *error) {
+  em_status status = EM_OK;
+  bool on_host = place == EM_VK_HOST || place == EM_VK_READBACK;
+  uint64_t block_bytes = vk->imports ? SOFTWARE_BLOCK_BYTES : on_host ? HOST_BLOCK_BYTES : BLOCK_BYTES;
+  block_bytes = block_bytes < vk->max_allocation_bytes ? block_bytes : vk->max_allocation_bytes;
+  bool shares = needs->size <= (vk->imports ? block_bytes : block_bytes / 8);
+  for (em_vk_block *block = shares ? vk->blocks : NULL; block; block = block->next) {
+    uint64_t start;
+    if (block->place == place && block->type == type && em_align_up_u64(block->used, needs->alignment, &start) &&
+        start <= block->bytes && needs->size <= block->bytes - start) {
+      *out = block;
+      *offset = start;
+      return EM_OK;
+    }
+  }
+  status = new_block(vk, place, type, shares ? block_bytes : needs->size, name, out, error);
+  /* What is left of a small device's memory may hold the buffer and no whole block. */
+  if (status == EM_ERR_NO_MEMORY && shares && !vk->failed)
+    status = new_block(vk, place, type, needs->size, name, out, error);
+  *offset = 0;
+  return status;
+}
+
+static void give_back(em_vk *vk, em_vk_block *block) {
+  if (--block->n_users > 0)
+    return;
+  em_vk_block **link = &vk->blocks;
+  while (*link != block)
+    link = &(*link)->next;
+  *link = block->next;
+  free_block(vk, block);
+}
+
+/* --- Buffers --- */
+
+static em_status fill_zero(em_vk *vk, em_vk_buffer *buffer, em_error *error) {
+  if (buffer->block->mapping && buffer->bytes >= HUGE_PAGE_BYTES)
+    return EM_OK; /* fresh from the system, and touching all of it would take it */
+  if (buffer->mapped) {
+    memset(buffer->mapped, 0, buffer->bytes);
+    return EM_OK;
+  }
+  return em_vk_clear(vk, buffer, error);
+}
 
 em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const char *name, em_vk_buffer *out,
                            em_error *error) {
@@ -55,12 +253,19 @@ em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const c
   if (bytes > vk->max_allocation_bytes)
     return em_fail(error, EM_ERR_UNSUPPORTED, "%s needs %llu bytes in one piece; the graphics device allows %llu", name,
                    (unsigned long long)bytes, (unsigned long long)vk->max_allocation_bytes);
+  const uint32_t families[] = {vk->queue_family, vk->upload_family};
+  bool two = vk->queue_family != vk->upload_family;
+  VkExternalMemoryBufferCreateInfo external = {.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
+                                               .handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT};
   VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                             .pNext = vk->imports ? &external : NULL,
                              .size = bytes,
                              .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
                                       VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                                       VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
-                             .sharingMode = VK_SHARING_MODE_EXCLUSIVE};
+                             .sharingMode = two ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+                             .queueFamilyIndexCount = two ? 2 : 0,
+                             .pQueueFamilyIndices = two ? families : NULL};
   vk->n_made++;
   VkResult result = vk->fn.CreateBuffer(vk->device, &info, NULL, &out->buffer);
   if (result != VK_SUCCESS)
@@ -74,28 +279,20 @@ em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const c
     status = em_fail(error, EM_ERR_UNSUPPORTED, "the graphics device has no memory that %s could use", name);
     goto fail;
   }
-  VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
-                                     .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
-  VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                   .pNext = &flags,
-                                   .allocationSize = needs.size,
-                                   .memoryTypeIndex = type};
-  result = vk->fn.AllocateMemory(vk->device, &allocate, NULL, &out->memory);
-  if (result != VK_SUCCESS)
-    out->memory = VK_NULL_HANDLE;
-  EM_TRY(em_vk_result(vk, result, name, error));
-  EM_TRY(em_vk_result(vk, vk->fn.BindBufferMemory(vk->device, out->buffer, out->memory, 0), name, error));
-  if (vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) {
-    result = vk->fn.MapMemory(vk->device, out->memory, 0, VK_WHOLE_SIZE, 0, &out->mapped);
-    if (result != VK_SUCCESS)
-      out->mapped = NULL;
-    EM_TRY(em_vk_result(vk, result, name, error));
-  }
+  em_vk_block *block;
+  uint64_t offset;
+  EM_TRY(take(vk, &needs, place, type, name, &block, &offset, error));
+  block->n_users++;
+  block->used = offset + needs.size;
+  out->block = block;
+  EM_TRY(em_vk_result(vk, vk->fn.BindBufferMemory(vk->device, out->buffer, block->memory, offset), name, error));
+  out->mapped = block->mapped ? block->mapped + offset : NULL;
+  out->cached = (vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT) != 0;
   VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = out->buffer};
   out->address = vk->fn.GetBufferDeviceAddress(vk->device, &address);
   em_vk_name(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)(uintptr_t)out->buffer, "%s", name);
-  em_vk_name(vk, VK_OBJECT_TYPE_DEVICE_MEMORY, (uint64_t)(uintptr_t)out->memory, "%s", name);
-  EM_TRY(fill_zero(vk, out, error));
+  if (place != EM_VK_WEIGHTS)
+    EM_TRY(fill_zero(vk, out, error));
   return EM_OK;
 fail:
   em_vk_buffer_free(vk, out);
@@ -103,96 +300,14 @@ fail:
 }
 
 void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer) {
+  if (buffer->buffer)
+    em_vk_finish_uploads(vk);
   bool may_free = em_vk_may_free(vk);
   if (buffer->buffer && may_free)
     vk->fn.DestroyBuffer(vk->device, buffer->buffer, NULL);
-  if (buffer->memory && may_free)
-    vk->fn.FreeMemory(vk->device, buffer->memory, NULL);
+  if (buffer->block && may_free)
+    give_back(vk, buffer->block);
   *buffer = (em_vk_buffer){0};
-}
-
-/* --- Copies --- */
-
-em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
-  VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                      .commandPool = vk->commands,
-                                      .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-                                      .commandBufferCount = 1};
-  *out = VK_NULL_HANDLE;
-  if (vk->failed)
-    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
-  vk->n_made++;
-  em_status status = em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &info, out), "preparing a copy", error);
-  if (status != EM_OK)
-    return status;
-  VkCommandBufferBeginInfo start = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                    .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-  status = em_vk_result(vk, vk->fn.BeginCommandBuffer(*out, &start), "preparing a copy", error);
-  if (status != EM_OK)
-    vk->fn.FreeCommandBuffers(vk->device, vk->commands, 1, out);
-  return status;
-}
-
-em_status em_vk_finish(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {
-  em_status status = em_vk_result(vk, vk->fn.EndCommandBuffer(commands), what, error);
-  if (status == EM_OK)
-    status = em_vk_submit(vk, commands, what, error);
-  /* After a failed wait the device may still run it; it goes with the pool. */
-  if (!vk->failed)
-    vk->fn.FreeCommandBuffers(vk->device, vk->commands, 1, &commands);
-  return status;
-}
-
-static em_status fill_zero(em_vk *vk, em_vk_buffer *buffer, em_error *error) {
-  if (buffer->mapped) {
-    /* Software devices hand out fresh zero pages; touching them all would take them. */
-    if (!vk->software || buffer->bytes < (1u << 20))
-      memset(buffer->mapped, 0, buffer->bytes);
-    return EM_OK;
-  }
-  VkCommandBuffer commands;
-  em_status status = em_vk_begin(vk, &commands, error);
-  if (status != EM_OK)
-    return status;
-  vk->fn.CmdFillBuffer(commands, buffer->buffer, 0, VK_WHOLE_SIZE, 0);
-  return em_vk_finish(vk, commands, "clearing memory", error);
-}
-
-static em_status make_staging(em_vk *vk, em_error *error) {
-  em_vk_buffer *staging = em_calloc(1, sizeof *staging);
-  if (!staging)
-    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-  em_status status = em_vk_buffer_new(vk, EM_VK_HOST, STAGING_BYTES, "staging", staging, error);
-  if (status == EM_OK)
-    vk->staging = staging;
-  else
-    free(staging);
-  return status;
-}
-
-em_status em_vk_write(em_vk *vk, em_vk_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes,
-                      em_error *error) {
-  em_status status = EM_OK;
-  if (vk->failed)
-    return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
-  if (buffer->mapped) {
-    memcpy((char *)buffer->mapped + offset, data, bytes);
-    return EM_OK;
-  }
-  if (!vk->staging)
-    EM_TRY(make_staging(vk, error));
-  for (uint64_t done = 0; done < bytes;) {
-    uint64_t part = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
-    memcpy(vk->staging->mapped, (const char *)data + done, part);
-    VkCommandBuffer commands;
-    EM_TRY(em_vk_begin(vk, &commands, error));
-    VkBufferCopy region = {.srcOffset = 0, .dstOffset = offset + done, .size = part};
-    vk->fn.CmdCopyBuffer(commands, vk->staging->buffer, buffer->buffer, 1, &region);
-    EM_TRY(em_vk_finish(vk, commands, "copying to the graphics device", error));
-    done += part;
-  }
-fail:
-  return status;
 }
 
 /* --- Segments --- */
@@ -215,8 +330,8 @@ em_status em_vk_segments_size(const em_vk *vk, uint64_t n_units, uint64_t unit_b
   return EM_OK;
 }
 
-em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, bool with_table, const char *name,
-                             em_vk_segments *out, em_error *error) {
+em_status em_vk_segments_new(em_vk *vk, em_vk_place place, uint64_t n_units, uint64_t unit_bytes, bool with_table,
+                             const char *name, em_vk_segments *out, em_error *error) {
   em_status status = em_vk_segments_size(vk, n_units, unit_bytes, name, out, error);
   if (status != EM_OK)
     return status;
@@ -231,12 +346,12 @@ em_status em_vk_segments_new(em_vk *vk, uint64_t n_units, uint64_t unit_bytes, b
   for (uint64_t i = 0; i < n; i++) {
     uint64_t first = i * out->units_per_segment;
     uint64_t units = n_units - first < out->units_per_segment ? n_units - first : out->units_per_segment;
-    EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, units * unit_bytes, name, &out->buffers[i], error));
+    EM_TRY(em_vk_buffer_new(vk, place, units * unit_bytes, name, &out->buffers[i], error));
     out->n = (uint32_t)i + 1;
     addresses[i] = out->buffers[i].address;
   }
   if (with_table) {
-    EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, n * sizeof *addresses, name, &out->addresses, error));
+    EM_TRY(em_vk_buffer_new(vk, place, n * sizeof *addresses, name, &out->addresses, error));
     EM_TRY(em_vk_write(vk, &out->addresses, 0, addresses, n * sizeof *addresses, error));
   }
   free(addresses);

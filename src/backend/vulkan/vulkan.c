@@ -8,13 +8,20 @@
 
 static void close_backend(em_backend *backend) {
   em_vulkan *vulkan = (em_vulkan *)backend;
+  em_pool_free(vulkan->readers);
+  free(vulkan->scratch);
   em_vk_pipelines_close(vulkan);
   em_vk_close(&vulkan->vk);
   free(vulkan);
 }
 
+static uint64_t available_memory(const em_backend *backend) {
+  return em_vk_available(&((const em_vulkan *)backend)->vk);
+}
+
 static const em_backend_fns functions = {
     .close = close_backend,
+    .available_memory = available_memory,
     .weights_bytes = em_vulkan_weights_bytes,
     .weights_new = em_vulkan_weights_new,
     .weights_free = em_vulkan_weights_free,
@@ -38,6 +45,7 @@ em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_e
   em_vulkan *vulkan = em_calloc(1, sizeof *vulkan);
   if (!vulkan)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  vulkan->n_threads = params->n_threads;
   EM_TRY(em_vk_open(params->device_index, &vulkan->vk, error));
   EM_TRY(em_vk_pipelines_open(vulkan, error));
   vulkan->base.fns = &functions;

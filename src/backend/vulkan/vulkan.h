@@ -6,6 +6,7 @@
 #include "backend/impl.h"
 #include "backend/vulkan/layout.h"
 #include "backend/vulkan/vk.h"
+#include "base/threads.h"
 
 /* --- Pipelines --- */
 
@@ -71,6 +72,11 @@ typedef struct em_vulkan {
   uint32_t n_pipelines;
   VkPipelineCache cache; /* or VK_NULL_HANDLE */
   em_vk_makers makers;
+  /* That load weights; made with the first of them. */
+  uint32_t n_threads; /* wanted; 0: all cores */
+  em_pool *readers;
+  uint8_t *scratch; /* of the readers */
+  uint64_t scratch_bytes;
 } em_vulkan;
 
 em_status em_vk_pipelines_open(em_vulkan *vulkan, em_error *error);

@@ -57,62 +57,176 @@ static em_status load_vector(em_vulkan *vulkan, em_vulkan_weights *weights, cons
   }
   EM_TRY(read(user, 0, file, bytes, error));
   type->decode(file, weights->host, desc->n_in / type->block_len);
-  EM_TRY(em_vk_buffer_new(&vulkan->vk, EM_VK_DEVICE, desc->n_in * 4, desc->name, &weights->vector, error));
+  EM_TRY(em_vk_buffer_new(&vulkan->vk, EM_VK_WEIGHTS, desc->n_in * 4, desc->name, &weights->vector, error));
   EM_TRY(em_vk_write(&vulkan->vk, &weights->vector, 0, weights->host, desc->n_in * 4, error));
 fail:
   free(file);
   return status;
 }
 
+/* --- Tiles, read and packed by all threads --- */
+
+/* Read and packed at once: what stays in a core's own cache. */
+#define STEP_BYTES (256u << 10)
+/* Of all threads together. Rows so long that more would be needed are left to fewer threads. */
+#define MAX_SCRATCH_BYTES (24u << 20)
+#define MAX_READERS 8u
+
+typedef struct load_job {
+  em_vulkan *vulkan;
+  em_vulkan_weights *weights;
+  const em_weights_desc *desc;
+  em_read_fn read;
+  void *user;
+  uint64_t row_bytes, tile_bytes, tiles;
+  uint64_t piece_tiles, pieces_per_segment, n_pieces; /* a piece is what a thread takes at once */
+  uint64_t step_tiles;                                /* of a piece, read and packed at once */
+  uint64_t scratch_bytes;                             /* of each thread */
+  unsigned n_readers;
+  _Atomic bool failed;
+  em_status status; /* of the first that failed */
+  em_error error;
+} load_job;
+
+/* Reads rows, which may be longer than one read. */
+static em_status read_rows(const load_job *job, uint64_t first_row, uint64_t n_rows, uint8_t *rows, em_error *error) {
+  for (uint64_t done = 0; done < n_rows * job->row_bytes;) {
+    uint64_t part = n_rows * job->row_bytes - done < READ_BYTES ? n_rows * job->row_bytes - done : READ_BYTES;
+    em_status status = job->read(job->user, first_row * job->row_bytes + done, rows + done, part, error);
+    if (status != EM_OK)
+      return status;
+    done += part;
+  }
+  return EM_OK;
+}
+
+/* Memory that is slow to write in small pieces gets whole tiles; what the host cannot write goes through a chunk of the
+ * staging memory, or through several when a tile is larger than one. */
+static em_status load_piece(const load_job *job, uint64_t piece, uint8_t *scratch, em_error *error) {
+  em_status status = EM_OK;
+  em_vk *vk = &job->vulkan->vk;
+  em_vulkan_weights *weights = job->weights;
+  const uint64_t segment = piece / job->pieces_per_segment, tile_bytes = job->tile_bytes;
+  const uint64_t inside = piece % job->pieces_per_segment * job->piece_tiles;
+  const uint64_t first_tile = segment * weights->tiles.units_per_segment + inside;
+  em_vk_buffer *buffer = &weights->tiles.buffers[segment];
+  uint8_t *packed = scratch + job->step_tiles * EM_VK_TILE_ROWS * job->row_bytes;
+  em_vk_chunk *chunk = NULL;
+  uint64_t n = weights->tiles.units_per_segment - inside;
+  n = n < job->piece_tiles ? n : job->piece_tiles;
+  n = n < job->tiles - first_tile ? n : job->tiles - first_tile;
+  if (!buffer->mapped && tile_bytes <= vk->uploads.chunk_bytes)
+    EM_TRY(em_vk_chunk_take(vk, &chunk, error));
+  uint8_t *to = chunk            ? (uint8_t *)chunk->mapped
+                : buffer->mapped ? (uint8_t *)buffer->mapped + inside * tile_bytes
+                                 : NULL;
+  const bool direct = to && (chunk ? vk->uploads.staging.cached : buffer->cached);
+  for (uint64_t i = 0; i < n; i += job->step_tiles) {
+    uint64_t n_step = n - i < job->step_tiles ? n - i : job->step_tiles;
+    uint64_t first_row = (first_tile + i) * EM_VK_TILE_ROWS, n_rows = n_step * EM_VK_TILE_ROWS;
+    n_rows = n_rows < job->desc->n_rows - first_row ? n_rows : job->desc->n_rows - first_row;
+    EM_TRY(read_rows(job, first_row, n_rows, scratch, error));
+    for (uint64_t t = 0; t < n_step; t++) {
+      uint64_t left = n_rows - t * EM_VK_TILE_ROWS;
+      em_vk_pack_tile(weights->layout, job->desc->n_in, scratch + t * EM_VK_TILE_ROWS * job->row_bytes, job->row_bytes,
+                      (uint32_t)(left < EM_VK_TILE_ROWS ? left : EM_VK_TILE_ROWS),
+                      direct ? to + (i + t) * tile_bytes : packed);
+      if (!direct && to)
+        memcpy(to + (i + t) * tile_bytes, packed, tile_bytes);
+      else if (!to)
+        EM_TRY(em_vk_write(vk, buffer, (inside + i + t) * tile_bytes, packed, tile_bytes, error));
+    }
+  }
+  if (chunk)
+    return em_vk_chunk_send(vk, chunk, buffer, inside * tile_bytes, n * tile_bytes, error);
+fail:
+  if (chunk)
+    em_vk_chunk_return(vk, chunk);
+  return status;
+}
+
+static void load_part(void *user, unsigned thread, unsigned n_threads) {
+  load_job *job = user;
+  (void)n_threads;
+  em_error error = {0};
+  while (thread < job->n_readers && !job->failed) {
+    uint64_t piece = em_pool_next(job->vulkan->readers, 1, job->n_pieces);
+    if (piece >= job->n_pieces)
+      return;
+    em_status status = load_piece(job, piece, job->vulkan->scratch + thread * job->scratch_bytes, &error);
+    if (status != EM_OK && !atomic_exchange(&job->failed, true)) {
+      job->status = status;
+      job->error = error;
+    }
+  }
+}
+
+static uint64_t at_most(uint64_t value, uint64_t most) {
+  return value < most ? value : most;
+}
+
+/* The threads, and the memory that they read into, which the next tensors use again. */
+static em_status prepare_readers(load_job *job, em_error *error) {
+  em_vulkan *vulkan = job->vulkan;
+  if (!vulkan->readers) {
+    unsigned n = vulkan->n_threads > 0 && vulkan->n_threads < MAX_READERS ? vulkan->n_threads : MAX_READERS;
+    em_status status = em_pool_new(n, &vulkan->readers, error);
+    if (status != EM_OK)
+      return status;
+  }
+  job->n_readers = (unsigned)at_most(em_pool_n_threads(vulkan->readers), MAX_SCRATCH_BYTES / job->scratch_bytes);
+  if (job->n_readers == 0)
+    job->n_readers = 1;
+  uint64_t needed;
+  if (!em_mul_u64(job->scratch_bytes, job->n_readers, &needed))
+    return em_fail(error, EM_ERR_TOO_BIG, "%s is too large", job->desc->name);
+  if (vulkan->scratch_bytes >= needed)
+    return EM_OK;
+  free(vulkan->scratch);
+  vulkan->scratch_bytes = 0;
+  vulkan->scratch = em_calloc(1, (size_t)needed);
+  if (!vulkan->scratch)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  vulkan->scratch_bytes = needed;
+  return EM_OK;
+}
+
 static em_status load_tiles(em_vulkan *vulkan, em_vulkan_weights *weights, const em_weights_desc *desc, em_read_fn read,
                             void *user, em_error *error) {
   em_status status = EM_OK;
   em_vk *vk = &vulkan->vk;
-  const em_vk_layout *layout = weights->layout;
-  uint64_t row_bytes, tile_bytes = em_vk_tile_bytes(layout, desc->n_in), tiles = n_tiles(desc->n_rows);
-  uint8_t *rows = NULL, *packed = NULL;
-  if (!em_type_row_bytes(desc->type, desc->n_in, &row_bytes))
+  load_job job = {.vulkan = vulkan, .weights = weights, .desc = desc, .read = read, .user = user};
+  job.tile_bytes = em_vk_tile_bytes(weights->layout, desc->n_in);
+  job.tiles = n_tiles(desc->n_rows);
+  if (!em_type_row_bytes(desc->type, desc->n_in, &job.row_bytes))
     return em_fail(error, EM_ERR_ARGUMENT, "%s has no whole number of blocks", desc->name);
-  EM_TRY(
-      em_vk_segments_new(vk, tiles, tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name, &weights->tiles, error));
-  uint64_t at_once = READ_BYTES / (row_bytes * EM_VK_TILE_ROWS);
-  if (at_once == 0)
-    at_once = 1;
-  if (at_once > tiles)
-    at_once = tiles;
-  rows = em_calloc(at_once * EM_VK_TILE_ROWS, row_bytes);
-  packed = em_calloc(at_once, tile_bytes);
-  if (!rows || !packed) {
-    status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
-    goto fail;
-  }
-  for (uint64_t tile = 0; tile < tiles;) {
-    uint64_t segment = tile / weights->tiles.units_per_segment, inside = tile % weights->tiles.units_per_segment;
-    uint64_t n = tiles - tile < at_once ? tiles - tile : at_once;
-    if (n > weights->tiles.units_per_segment - inside)
-      n = weights->tiles.units_per_segment - inside;
-    uint64_t first_row = tile * EM_VK_TILE_ROWS, n_rows = n * EM_VK_TILE_ROWS;
-    if (n_rows > desc->n_rows - first_row)
-      n_rows = desc->n_rows - first_row;
-    for (uint64_t done = 0; done < n_rows * row_bytes;) { /* a row may be longer than one read */
-      uint64_t part = n_rows * row_bytes - done < READ_BYTES ? n_rows * row_bytes - done : READ_BYTES;
-      EM_TRY(read(user, first_row * row_bytes + done, rows + done, part, error));
-      done += part;
-    }
-    em_vk_buffer *buffer = &weights->tiles.buffers[segment];
-    uint8_t *to = buffer->mapped ? (uint8_t *)buffer->mapped + inside * tile_bytes : packed;
-    for (uint64_t i = 0; i < n; i++) {
-      uint64_t left = n_rows - i * EM_VK_TILE_ROWS;
-      em_vk_pack_tile(layout, desc->n_in, rows + i * EM_VK_TILE_ROWS * row_bytes, row_bytes,
-                      (uint32_t)(left < EM_VK_TILE_ROWS ? left : EM_VK_TILE_ROWS), to + i * tile_bytes);
-    }
-    if (!buffer->mapped)
-      EM_TRY(em_vk_write(vk, buffer, inside * tile_bytes, packed, n * tile_bytes, error));
-    tile += n;
+  EM_TRY(em_vk_segments_new(vk, EM_VK_WEIGHTS, job.tiles, job.tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name,
+                            &weights->tiles, error));
+  bool staged = !weights->tiles.buffers[0].mapped;
+  if (staged)
+    EM_TRY(em_vk_uploads_open(vk, error));
+  job.step_tiles = at_most(STEP_BYTES / (job.row_bytes * EM_VK_TILE_ROWS), job.tiles);
+  if (job.step_tiles == 0)
+    job.step_tiles = 1;
+  job.scratch_bytes = (job.step_tiles * EM_VK_TILE_ROWS * job.row_bytes + job.tile_bytes + 63) & ~63ull;
+  EM_TRY(prepare_readers(&job, error));
+  /* Every reader has something to do, and a chunk is filled as far as that allows. */
+  job.piece_tiles = staged ? vk->uploads.chunk_bytes / job.tile_bytes : job.step_tiles;
+  job.piece_tiles = at_most(job.piece_tiles, (job.tiles + job.n_readers - 1) / job.n_readers);
+  job.piece_tiles = at_most(job.piece_tiles, weights->tiles.units_per_segment);
+  if (job.piece_tiles == 0)
+    job.piece_tiles = 1;
+  job.step_tiles = at_most(job.step_tiles, job.piece_tiles);
+  job.pieces_per_segment = (weights->tiles.units_per_segment + job.piece_tiles - 1) / job.piece_tiles;
+  uint64_t last = job.tiles - (weights->tiles.n - 1) * weights->tiles.units_per_segment;
+  job.n_pieces = (weights->tiles.n - 1) * job.pieces_per_segment + (last + job.piece_tiles - 1) / job.piece_tiles;
+  em_pool_run(vulkan->readers, load_part, &job);
+  if (job.failed) {
+    status = job.status;
+    if (error)
+      *error = job.error;
   }
 fail:
-  free(rows);
-  free(packed);
   return status;
 }
 
@@ -199,8 +313,8 @@ em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **
              v_bytes = page_bytes(desc->type, l->n_heads, l->v_dim);
     kv->base.n_layers = i + 1;
     if (desc->n_pages > 0) {
-      EM_TRY(em_vk_segments_new(vk, desc->n_pages, k_bytes, true, "keys", &kv->keys[i], error));
-      EM_TRY(em_vk_segments_new(vk, desc->n_pages, v_bytes, true, "values", &kv->values[i], error));
+      EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_pages, k_bytes, true, "keys", &kv->keys[i], error));
+      EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_pages, v_bytes, true, "values", &kv->values[i], error));
     } else {
       EM_TRY(em_vk_segments_size(vk, 0, k_bytes, "keys", &kv->keys[i], error));
       EM_TRY(em_vk_segments_size(vk, 0, v_bytes, "values", &kv->values[i], error));

@@ -25,6 +25,10 @@ static const hearth_cli_command commands[] = {
      "{\"messages\":[...],\"tools\":[...],\"now\":...} (with --context, the template's bare context) on standard input "
      "-> prompt text",
      hearth_cli_render},
+    {"parse-reply", "--template FILE",
+     "{\"input\":...,\"is_partial\":...,\"params\":{...}} on standard input, a reply as the model wrote it -> "
+     "{\"content\",\"reasoning_content\",\"tool_calls\"}",
+     hearth_cli_parse_reply},
     {"inspect", "MODEL [--json] [--context N] [--device D] [--gpu-layers N]",
      "what a model file holds and what it costs to run", hearth_cli_inspect},
     {"bench",

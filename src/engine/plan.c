@@ -140,7 +140,7 @@ static void write_placement(em_plan *plan, const char *format, ...) {
   va_end(args);
 }
 
-/* The ceilings of what is placed and of the processor alone, if it has room for the weights, from the bandwidths that
+/* The ceilings of what is placed and of the processor alone, if it has room for all of it, from the bandwidths that
  * are given or measured. */
 static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
   em_memory_plan *memory = &p->plan->memory;
@@ -149,7 +149,8 @@ static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
       em_model_weights_bytes(p->model, em_model_all_blocks(p->model), p->devices->processor, &bytes, &alone, error);
   if (status != EM_OK)
     return status;
-  *fits_alone = bytes <= memory->parts[0].available_bytes;
+  /* What is no weights takes about as much there as it does here. */
+  *fits_alone = bytes + memory->kv_bytes + memory->working_bytes <= memory->parts[0].available_bytes;
   memory->processor_bytes_per_s = p->params->processor_bytes_per_s;
   memory->device_bytes_per_s = p->params->device_bytes_per_s;
   /* What cannot be measured is not known. */

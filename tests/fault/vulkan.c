@@ -16,6 +16,7 @@
 
 static em_gguf *gguf;
 static uint32_t device_index; /* of the software device */
+static uint32_t n_gpu_layers; /* of the model, where it is shared with the processor; 0: it is not */
 
 /* --- The processor, which may be out of reach --------------------------------------------------------------------- */
 
@@ -65,7 +66,7 @@ static void on_finish(void *user, em_finish finish, const em_request_stats *stat
 typedef struct outcome {
   em_error open; /* code EM_OK: the model was loaded */
   answer answers[N_ANSWERS];
-  uint32_t n_notices;
+  uint32_t n_notices, n_gpu_layers;
   char device[64], sentence[256];
   uint64_t ns;
 } outcome;
@@ -93,6 +94,8 @@ static em_engine_params make_params(outcome *o) {
                             .context_tokens = 512,
                             .batch_rows = 16,
                             .kv_type = EM_TYPE_F16,
+                            .says_gpu_layers = n_gpu_layers > 0,
+                            .n_gpu_layers = n_gpu_layers,
                             .notice = on_notice,
                             .notice_user = o};
 }
@@ -128,6 +131,7 @@ static void run(const hook_wish *wish, outcome *o, void (*between)(void)) {
     while (em_engine_step(engine))
       ;
     snprintf(o->device, sizeof o->device, "%s", em_engine_get_facts(engine)->device);
+    o->n_gpu_layers = em_engine_get_facts(engine)->n_gpu_layers;
   }
   em_engine_close(engine);
   o->ns = __real_em_now_ns() - start_ns;
@@ -438,6 +442,46 @@ static void test_less_memory(void) {
   CHECK_INT(hook_n_live(), 0);
 }
 
+/* The same where the card has the last of three layers and the processor the others: a card that fails once is opened
+ * again with its share, one that fails again or for good leaves all of it to the processor. */
+static void test_shared(void) {
+  const outcome before = normal;
+  em_gguf *single = gguf;
+  em_error error = {0};
+  size_t bytes;
+  tiny_model model = {.n_layers = 3, .context_tokens = 512, .type = EM_TYPE_F16, .seed = 4};
+  char *file = tiny_model_make(&model, &bytes);
+  CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);
+  n_gpu_layers = 1;
+  outcome o;
+  run(&(hook_wish){.only = "QueueSubmit"}, &normal, NULL);
+  uint32_t n_submits = hook_n_calls;
+  CHECK(answers_all(&normal) && normal.n_notices == 0 && normal.n_gpu_layers == 1 && hook_n_live() == 0);
+  hook_wish wish = {.failure = VK_ERROR_DEVICE_LOST, .only = "QueueSubmit"};
+  wish.fail_at = n_submits - 1;
+  run(&wish, &o, NULL);
+  CHECK(answers_all(&o) && ends_well(&o) && o.n_notices == 0 && o.n_gpu_layers == 1);
+  wish.fail_at = n_submits / 2;
+  for (int lost = 0; lost < 2; lost++) {
+    run(lost ? &(hook_wish){0} : &wish, &o, lost ? lose_for_good : fail_next_wait);
+    CHECK(answers_all(&o));
+    CHECK_INT(o.n_notices, 1);
+    CHECK(strstr(o.sentence, lost ? "could not be started again" : "twice") != NULL);
+    CHECK_INT(o.n_gpu_layers, 0);
+    CHECK(strncmp(o.device, "cpu", 3) == 0);
+    CHECK_INT(hook_n_live(), 0);
+  }
+  has_no_processor = true;
+  run(&(hook_wish){0}, &o, NULL);
+  CHECK(o.open.code == EM_ERR_NO_MEMORY && hook_n_live() == 0);
+  has_no_processor = false;
+  em_gguf_close(gguf);
+  free(file);
+  gguf = single;
+  n_gpu_layers = 0;
+  normal = before;
+}
+
 int main(int argc, char **argv) {
   em_vulkan_device found[8];
   uint32_t n_found = 0;
@@ -461,6 +505,7 @@ int main(int argc, char **argv) {
   test_lost_for_good();
   test_no_way_on();
   test_less_memory();
+  test_shared();
   test_hang();
   em_gguf_close(gguf);
   free(file);

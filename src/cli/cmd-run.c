@@ -15,7 +15,7 @@
 
 typedef struct {
   em_reply *reply;
-  em_buffer delta;
+  bool shows_thinking, thinks; /* whether someone sees it; whether standard error is dimmed now */
   uint64_t first_token_ns;
   char last;       /* byte written */
   int write_error; /* errno, or 0 */
@@ -25,32 +25,49 @@ typedef struct {
   em_error error;
 } answer;
 
-static void write_delta(answer *a) {
-  if (a->delta.bytes == 0)
-    return;
-  a->last = a->delta.data[a->delta.bytes - 1];
-  if (fwrite(a->delta.data, 1, a->delta.bytes, stdout) != a->delta.bytes || fflush(stdout) != 0)
+static void show_thinking(answer *a, const char *text, size_t bytes) {
+  if (!a->thinks && bytes > 0)
+    fputs("\033[2m", stderr);
+  if (a->thinks && bytes == 0)
+    fputs("\033[0m\n\n", stderr);
+  a->thinks = bytes > 0;
+  fwrite(text, 1, bytes, stderr);
+}
+
+static bool on_delta(void *user, const em_delta *delta) {
+  answer *a = user;
+
+  if (delta->bytes == 0)
+    return true;
+  if (delta->kind == EM_DELTA_THINKING) {
+    if (a->shows_thinking)
+      show_thinking(a, delta->text, delta->bytes);
+    return true;
+  }
+  show_thinking(a, "", 0);
+  a->last = delta->text[delta->bytes - 1];
+  if (a->write_error == 0 && (fwrite(delta->text, 1, delta->bytes, stdout) != delta->bytes || fflush(stdout) != 0))
     a->write_error = errno;
-  a->delta.bytes = 0;
+  return true;
 }
 
 static bool on_token(void *user, int32_t token) {
   answer *a = user;
-  em_reply_state state = em_reply_push(a->reply, token, &a->delta);
+  em_reply_state state = em_reply_push(a->reply, token, NULL);
 
   if (a->first_token_ns == 0)
     a->first_token_ns = em_now_ns();
-  if (state == EM_REPLY_FAILED || a->delta.failed)
+  if (state == EM_REPLY_FAILED)
     a->out_of_memory = true;
-  write_delta(a);
   return state == EM_REPLY_GOES_ON && a->write_error == 0 && !a->out_of_memory;
 }
 
 static void on_finish(void *user, em_finish finish, const em_request_stats *stats, const em_error *error) {
   answer *a = user;
 
-  if (finish != EM_FINISH_STOP && em_reply_flush(a->reply, &a->delta))
-    write_delta(a);
+  if (finish != EM_FINISH_STOP && !em_reply_flush(a->reply, NULL))
+    a->out_of_memory = true;
+  show_thinking(a, "", 0);
   a->finished = true;
   a->finish = finish;
   a->stats = *stats;
@@ -139,7 +156,10 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   continues = !raw && !em_dialog_has_template(dialog);
   raw = raw || continues;
   EM_TRY(make_prompt(dialog, text, raw, &tokens, &error));
-  EM_TRY(em_reply_new(dialog, NULL, 0, raw && text[0] != '\0', &a.reply, &error));
+  a.shows_thinking = isatty(STDERR_FILENO);
+  EM_TRY(em_reply_open(
+      dialog, &(em_reply_params){.continues = raw && text[0] != '\0', .plain = raw, .sink = on_delta, .user = &a},
+      &a.reply, &error));
   needed = (uint64_t)tokens.n + n_tokens;
   if (needed > USUAL_CONTEXT_TOKENS)
     params.context_tokens = (uint32_t)(needed <= UINT32_MAX ? needed : UINT32_MAX);
@@ -177,7 +197,6 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
 fail:
   em_engine_close(engine);
   em_reply_free(a.reply);
-  em_buffer_clear(&a.delta);
   em_tokens_clear(&tokens);
   em_dialog_free(dialog);
   em_gguf_close(gguf);

@@ -13,7 +13,10 @@
 static const hearth_cli_command commands[] = {
     {"run",
      "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--device D] [--gpu-layers N] [--threads N] [--stats]",
-     "answer a text, or continue it with --raw", hearth_cli_run},
+     "answer a text, or continue it with --raw; what the model thinks first is shown dimmed on standard error where "
+     "that is "
+     "a terminal, and left out elsewhere",
+     hearth_cli_run},
     {"logits",
      "MODEL --tokens 1,2,3|@FILE --out FILE [--device D] [--gpu-layers N] [--threads N] [--batch B] [--kv "
      "f32|f16|q8_0] "

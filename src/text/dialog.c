@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "text/style.h"
 #include "text/template/template.h"
 
 struct em_dialog {
@@ -15,6 +16,7 @@ struct em_dialog {
   char *template_problem;
   int32_t *guarded; /* [n_guarded] user-defined tokens that mark turns and the like, ascending */
   size_t n_guarded;
+  em_reply_style style;
 };
 
 /* --- The tokenizer's metadata ---------------------------------------------------------------------------------------- */
@@ -116,14 +118,39 @@ fail:
   return status;
 }
 
+static char *token_text(const em_tokenizer *tokenizer, int32_t id) {
+  em_piece piece = id != EM_NO_TOKEN ? em_tokenizer_piece(tokenizer, id) : (em_piece){"", 0};
+  char *text = em_calloc(piece.bytes + 1, 1);
+  if (text)
+    memcpy(text, piece.text, piece.bytes);
+  return text;
+}
+
+static em_status find_style(em_dialog *dialog, em_text source, em_error *error) {
+  em_status status = EM_OK;
+  char *bos = token_text(dialog->tokenizer, em_tokenizer_bos(dialog->tokenizer));
+  char *eos = token_text(dialog->tokenizer, em_tokenizer_eos(dialog->tokenizer));
+  em_style_params params = {
+      .template_ = dialog->template_, .source = source.text, .source_bytes = source.bytes, .bos = bos, .eos = eos};
+  if (!bos || !eos)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
+  EM_TRY(em_style_find(&params, &dialog->style, error));
+fail:
+  free(bos);
+  free(eos);
+  return status;
+}
+
 static em_status read_template(em_dialog *dialog, const em_gguf *gguf, em_error *error) {
   em_text source;
   em_error problem = {0};
   if (!em_gguf_get_text(gguf, "tokenizer.chat_template", &source))
     return EM_OK;
   em_status status = em_template_new(source.text, source.bytes, &dialog->template_, &problem);
-  if (status == EM_OK)
-    return find_guarded(dialog, source, error);
+  if (status == EM_OK) {
+    status = find_style(dialog, source, error);
+    return status == EM_OK ? find_guarded(dialog, source, error) : status;
+  }
   dialog->template_problem = strdup(problem.text);
   if (status == EM_ERR_NO_MEMORY || !dialog->template_problem)
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template");
@@ -169,7 +196,11 @@ const char *em_dialog_template_problem(const em_dialog *dialog) {
   return dialog->template_problem;
 }
 
-/* --- Prompts --------------------------------------------------------------------------------------------------------- */
+const em_reply_style *em_dialog_style(const em_dialog *dialog) {
+  return &dialog->style;
+}
+
+/* --- Prompts ------------------------------------------------------------------------------------------------------ */
 
 /* Puts a member into an object; members stand in the reverse order of the calls. */
 static void put_member(em_json *object, em_json *member, const char *key) {

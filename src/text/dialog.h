@@ -1,13 +1,15 @@
 /* The one door of the text wing: a model file's tokenizer and chat template together.
  *
- * Messages become tokens (em_dialog_prompt); generated tokens become text deltas (em_reply), whole characters only, with
- * stop strings watched. Special tokens are recognised only where the template itself wrote them, never in a message.
+ * Messages become tokens (em_dialog_prompt); generated tokens become text deltas (em_reply), whole characters only,
+ * with stop strings watched and thinking and tool calls told from content. Special tokens are recognised only where the
+ * template itself wrote them, never in a message.
  *
  * An em_dialog is immutable and thread-safe; an em_reply belongs to one request.
  */
 #pragma once
 
 #include "gguf/gguf.h"
+#include "text/reply/reply.h"
 #include "text/tokenizer/tokenizer.h"
 
 typedef struct em_dialog em_dialog;
@@ -23,6 +25,10 @@ const em_tokenizer *em_dialog_tokenizer(const em_dialog *dialog);
 bool em_dialog_has_template(const em_dialog *dialog);
 /* Why the file's template cannot be used, or NULL (there is none, or it is fine). */
 const char *em_dialog_template_problem(const em_dialog *dialog);
+
+/* How the model marks thinking and tool calls, found by looking at its template; without a template everything is
+ * content. */
+const em_reply_style *em_dialog_style(const em_dialog *dialog);
 
 typedef struct em_message {
   const char *role; /* "system", "user", "assistant" */
@@ -48,11 +54,29 @@ em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, 
 
 typedef struct em_reply em_reply;
 
-/* stops: NUL-terminated strings that end the answer and are not part of it (copied; empty ones end nothing). continues: the
- * answer goes on from text without a template (a leading space is kept). The dialog must outlive the reply. Errors: EM_ERR_LIMIT
- * (too many stops, one too long), EM_ERR_ARGUMENT (one is no UTF-8), EM_ERR_NO_MEMORY. */
-em_status em_reply_new(const em_dialog *dialog, const char *const *stops, size_t n_stops, bool continues, em_reply **out,
-                       em_error *error) EM_MUST_USE;
+/* stops: NUL-terminated strings that end the answer and are not part of it (copied; empty ones end nothing). continues:
+ * the answer goes on from text without a template (a leading space is kept). The dialog must outlive the reply. Errors:
+ * EM_ERR_LIMIT (too many stops, one too long), EM_ERR_ARGUMENT (one is no UTF-8), EM_ERR_NO_MEMORY. */
+em_status em_reply_new(const em_dialog *dialog, const char *const *stops, size_t n_stops, bool continues,
+                       em_reply **out, em_error *error) EM_MUST_USE;
+
+typedef struct em_reply_params {
+  const char *const *stops; /* [n_stops], and continues: as in em_reply_new. They are watched in all the model writes */
+  size_t n_stops;
+  bool continues;
+  /* Takes the deltas of every kind; text buffers then stay empty and may be NULL. NULL, as in em_reply_new: content
+   * goes to the text buffers, thinking is dropped. */
+  em_delta_sink sink;
+  void *user;
+  /* The functions on offer (as in em_splitter_params; borrowed). NULL, as in em_reply_new: tool calls are content. */
+  const em_json *tools;
+  bool keeps_thinking; /* thinking is content, marks and all */
+  bool plain;          /* all of it is content, as it comes; so it is with continues */
+} em_reply_params;
+
+/* The same, with all there is to choose. */
+em_status em_reply_open(const em_dialog *dialog, const em_reply_params *params, em_reply **out,
+                        em_error *error) EM_MUST_USE;
 void em_reply_free(em_reply *reply);
 
 typedef enum em_reply_state {
@@ -62,10 +86,10 @@ typedef enum em_reply_state {
   EM_REPLY_FAILED   /* memory */
 } em_reply_state;
 
-/* Takes one generated token and appends the text that is now certain (whole characters that cannot be the start of a stop
- * string) to *delta. After anything but EM_REPLY_GOES_ON no more tokens are taken. */
+/* Takes one generated token and appends the content that is now certain (whole characters that cannot be the start of a
+ * stop string or of a mark) to *delta. After anything but EM_REPLY_GOES_ON no more tokens are taken. */
 em_reply_state em_reply_push(em_reply *reply, int32_t token, em_buffer *delta);
 
-/* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). After an end token there
- * is none. false: memory. */
+/* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). After an end
+ * token or a stop string there is none. false: memory. */
 bool em_reply_flush(em_reply *reply, em_buffer *delta);

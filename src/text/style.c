@@ -5,8 +5,7 @@
 #include "base/json.h"
 #include "text/style-private.h"
 
-/* --- Parts of text ---------------------------------------------------------------------------------------------------
- */
+/* --- Parts of text ------------------------------------------------------------------------------------------------ */
 
 static bool is_space(char c) {
   return c == ' ' || c == '\n' || c == '\t' || c == '\r';
@@ -85,8 +84,7 @@ void em_mark_set(char *mark, em_part part) {
   mark[part.bytes] = 0;
 }
 
-/* --- Rendering -------------------------------------------------------------------------------------------------------
- */
+/* --- Rendering ---------------------------------------------------------------------------------------------------- */
 
 #define FUNCTION(id, arguments)                                                                                       \
   "{\"id\":\"" id "\",\"type\":\"function\",\"function\":{\"name\":\"" EM_WORD_FUNCTION "\",\"arguments\":" arguments \
@@ -178,8 +176,7 @@ static void clear(em_renders *renders) {
   free(renders->calls);
 }
 
-/* --- Thinking --------------------------------------------------------------------------------------------------------
- */
+/* --- Thinking ----------------------------------------------------------------------------------------------------- */
 
 /* Whether b can be the end of what a begins: </x> for <x>, [/X] for [X], END for START. */
 static bool is_pair(em_part a, em_part b) {
@@ -268,8 +265,7 @@ static void find_thinking(const em_style_params *params, const em_renders *rende
   }
 }
 
-/* --- Content ---------------------------------------------------------------------------------------------------------
- */
+/* --- Content ------------------------------------------------------------------------------------------------------ */
 
 static void find_content(const em_renders *renders, em_reply_style *out) {
   em_part prompt = em_part_of(renders->prompt ? renders->prompt : ""), content, before, behind, tag;

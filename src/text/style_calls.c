@@ -70,8 +70,7 @@ static em_part before_name(const em_renders *renders, em_part call, const char *
   return thought ? em_part_between(thought + strlen(style->think_end), name) : before;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------------------------
- */
+/* --- JSON --------------------------------------------------------------------------------------------------------- */
 
 /* The bytes of the JSON value that begins at part, by its brackets; 0: none. */
 static size_t json_bytes(em_part part) {
@@ -154,8 +153,7 @@ fail:
   return status;
 }
 
-/* --- Names and values between marks ----------------------------------------------------------------------------------
- */
+/* --- Names and values between marks ------------------------------------------------------------------------------- */
 
 /* What stands between two calls in the answer with two, behind the arguments' end (the last place of `behind`). */
 static em_part between_calls(const em_renders *renders, const char *behind) {
@@ -299,8 +297,7 @@ static bool find_tagged(const places *p, em_reply_style *out) {
   return out->key_end[0] && out->value_end[0];
 }
 
-/* --- Together --------------------------------------------------------------------------------------------------------
- */
+/* --- Together ----------------------------------------------------------------------------------------------------- */
 
 /* Marks in common use, for templates that leave writing calls to the model. */
 static void find_in_source(em_part source, em_reply_style *out) {

@@ -21,8 +21,7 @@
 #define EM_REPLY_MAX_NAME_BYTES 256u /* of a function's name, a call's id, a parameter's name */
 #define EM_REPLY_MAX_DEPTH 64u       /* of one call's arguments */
 
-/* --- Styles ----------------------------------------------------------------------------------------------------------
- */
+/* --- Styles ------------------------------------------------------------------------------------------------------- */
 
 typedef enum em_call_syntax {
   EM_CALLS_NONE,
@@ -67,8 +66,10 @@ typedef struct em_reply_style {
   em_reply_mark opened; /* what the prompt wrote of the thinking */
 } em_reply_style;
 
-/* --- Splitting -------------------------------------------------------------------------------------------------------
- */
+/* Whether text, of a special token say, is part of a mark: a reply is split by it, so it must be seen. */
+bool em_reply_style_has(const em_reply_style *style, const char *text, size_t bytes);
+
+/* --- Splitting ---------------------------------------------------------------------------------------------------- */
 
 typedef enum em_delta_kind {
   EM_DELTA_CONTENT,
@@ -115,8 +116,7 @@ em_status em_splitter_feed(em_splitter *splitter, const char *text, size_t bytes
 /* Gives what was still held back; call it once, at the end. */
 em_status em_splitter_finish(em_splitter *splitter, em_error *error) EM_MUST_USE;
 
-/* --- Whole messages --------------------------------------------------------------------------------------------------
- */
+/* --- Whole messages ----------------------------------------------------------------------------------------------- */
 
 typedef struct em_reply_call {
   em_buffer name, id, arguments;

@@ -11,8 +11,7 @@
 
 #define KEPT_BYTES 4096u /* consumed text that may stay before what is left of the input */
 
-/* --- Giving ----------------------------------------------------------------------------------------------------------
- */
+/* --- Giving ------------------------------------------------------------------------------------------------------- */
 
 typedef struct queued {
   em_delta_kind kind;
@@ -64,8 +63,7 @@ void em_splitter_give_text(em_splitter *splitter, const char *text, size_t bytes
   }
 }
 
-/* --- Reading ---------------------------------------------------------------------------------------------------------
- */
+/* --- Reading ------------------------------------------------------------------------------------------------------ */
 
 bool em_is_space(char c) {
   return c == ' ' || c == '\n' || c == '\t' || c == '\r';
@@ -127,8 +125,7 @@ em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out) {
   return progress == EM_PROGRESS_DONE ? EM_STEP_ON : progress == EM_PROGRESS_MORE ? EM_STEP_MORE : EM_STEP_FAIL;
 }
 
-/* --- Calls -----------------------------------------------------------------------------------------------------------
- */
+/* --- Calls -------------------------------------------------------------------------------------------------------- */
 
 void em_splitter_begin_call(em_splitter *splitter) {
   if (!splitter->on_trial)
@@ -243,8 +240,7 @@ static void limit_trial(em_splitter *splitter) {
   splitter->scanned = splitter->limit;
 }
 
-/* --- Marks in text ---------------------------------------------------------------------------------------------------
- */
+/* --- Marks in text ------------------------------------------------------------------------------------------------ */
 
 static void add_mark(em_marks *marks, const char *text, em_mark_means means) {
   if (!text[0] || marks->n == EM_MAX_MARKS)
@@ -294,6 +290,21 @@ static void find_marks(em_splitter *splitter) {
   add_mark(thinking, style->call_start, EM_MEANS_CALL);
   add_mark(content, style->section_end, EM_MEANS_CALL_REST);
   add_mark(content, style->call_end, EM_MEANS_CALL_REST);
+}
+
+bool em_reply_style_has(const em_reply_style *style, const char *text, size_t bytes) {
+  const char *marks[] = {style->think_start, style->think_end,     style->content_start, style->content_end,
+                         style->turn_start,  style->section_start, style->section_end,   style->call_start,
+                         style->name_end,    style->call_end,      style->id_end,        style->key_start,
+                         style->key_end,     style->value_end,     style->key_end_other, style->value_start,
+                         style->text_mark};
+  static const char channels[] = "<|start|><|channel|><|message|><|constrain|><|end|><|call|><|return|>";
+  if (bytes == 0)
+    return false;
+  for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+    if (memmem(marks[i], strlen(marks[i]), text, bytes))
+      return true;
+  return style->syntax == EM_CALLS_CHANNELS && memmem(channels, sizeof channels - 1, text, bytes);
 }
 
 static bool is_special(const char *mark) {
@@ -510,8 +521,7 @@ static em_step step(em_splitter *splitter) {
   }
 }
 
-/* --- The splitter ----------------------------------------------------------------------------------------------------
- */
+/* --- The splitter ------------------------------------------------------------------------------------------------- */
 
 em_status em_splitter_new(const em_splitter_params *params, em_splitter **out, em_error *error) {
   const em_reply_style *style = params->style;
@@ -527,18 +537,12 @@ em_status em_splitter_new(const em_splitter_params *params, em_splitter **out, e
   splitter->began = params->start == EM_REPLY_IN_CONTENT;
   if (params->start == EM_REPLY_FRESH && style->opens_thinking) {
     begin_thinking(splitter);
-    /* What the prompt wrote is the reply's where the thinking is kept as written, or where nothing marks its start. */
-    if (splitter->params.keeps_thinking || !style->think_start[0])
-      em_splitter_give(splitter, text_kind(splitter), style->opened, strlen(style->opened));
+    splitter->owes_opened = splitter->params.keeps_thinking || !style->think_start[0];
   } else if (params->start == EM_REPLY_FRESH && style->syntax == EM_CALLS_CHANNELS) {
     splitter->mode = EM_MODE_HEADER;
     em_splitter_begin_call(splitter);
   }
   splitter->is_first = params->start == EM_REPLY_FRESH && style->opens_call && splitter->params.finds_calls;
-  if (splitter->failed) {
-    em_splitter_free(splitter);
-    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the reply");
-  }
   *out = splitter;
   return EM_OK;
 }
@@ -560,6 +564,9 @@ static bool is_out_of_memory(const em_splitter *splitter) {
 }
 
 static void run(em_splitter *splitter) {
+  if (splitter->owes_opened)
+    em_splitter_give(splitter, text_kind(splitter), splitter->style.opened, strlen(splitter->style.opened));
+  splitter->owes_opened = false;
   while (!is_out_of_memory(splitter)) {
     splitter->limit = splitter->in.bytes;
     splitter->at_end = splitter->finishing;

@@ -67,6 +67,9 @@ struct em_splitter {
   bool at_end;      /* nothing follows limit */
   bool finishing;
   bool failed; /* memory */
+  /* What the prompt wrote of the thinking is the reply's, where thinking is kept as written or nothing marks its start.
+   */
+  bool owes_opened;
   em_splitter_mode mode;
 
   /* Text. */
@@ -109,8 +112,7 @@ struct em_splitter {
   int stage;
 };
 
-/* --- Reading ---------------------------------------------------------------------------------------------------------
- */
+/* --- Reading ------------------------------------------------------------------------------------------------------ */
 
 static inline const char *em_splitter_text(const em_splitter *splitter) {
   return splitter->in.data + splitter->at;
@@ -131,8 +133,7 @@ size_t em_splitter_match(const em_splitter *splitter, const char *mark);
 em_step em_splitter_until(em_splitter *splitter, const char *const *marks, size_t n, const char *stops,
                           size_t max_bytes, em_buffer *out, size_t *which, size_t *mark_bytes);
 
-/* --- Giving ----------------------------------------------------------------------------------------------------------
- */
+/* --- Giving ------------------------------------------------------------------------------------------------------- */
 
 void em_splitter_give(em_splitter *splitter, em_delta_kind kind, const char *text, size_t bytes);
 
@@ -150,8 +151,7 @@ void em_splitter_end_calls(em_splitter *splitter);
 /* Reads the arguments as one value; ON when it is done. */
 em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out);
 
-/* --- The syntaxes ----------------------------------------------------------------------------------------------------
- */
+/* --- The syntaxes ------------------------------------------------------------------------------------------------- */
 
 em_step em_splitter_json_step(em_splitter *splitter);   /* SECTION, MEMBER, KEY, COLON, SKIP, ARGUMENTS, BEHIND */
 em_step em_splitter_named_step(em_splitter *splitter);  /* NAMED, KEYED, PYTHON */
@@ -159,8 +159,7 @@ em_step em_splitter_tagged_step(em_splitter *splitter); /* TAGGED, NESTED */
 em_step em_splitter_channel_step(em_splitter *splitter);
 bool em_splitter_is_tool(const em_splitter *splitter, const char *name);
 
-/* --- Schemas ---------------------------------------------------------------------------------------------------------
- */
+/* --- Schemas ------------------------------------------------------------------------------------------------------ */
 
 /* The parameters' schema of a function on offer, or NULL. */
 const em_json *em_schema_of_function(const em_json *tools, const char *name);

@@ -117,8 +117,7 @@ static em_step value_until(em_splitter *splitter, const char *const *marks, size
   return result;
 }
 
-/* --- TAGGED ----------------------------------------------------------------------------------------------------------
- */
+/* --- TAGGED ------------------------------------------------------------------------------------------------------- */
 
 /* Between parameters. */
 static em_step behind_step(em_splitter *splitter) {
@@ -213,8 +212,7 @@ static em_step value_step(em_splitter *splitter) {
   return EM_STEP_ON;
 }
 
-/* --- NESTED ----------------------------------------------------------------------------------------------------------
- */
+/* --- NESTED ------------------------------------------------------------------------------------------------------- */
 
 /* What follows the mark that all tags share. */
 enum { TAG_NONE, TAG_OPENS, TAG_CLOSES, TAG_WAITS };

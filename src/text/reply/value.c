@@ -72,8 +72,7 @@ static bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '-' || c == '.';
 }
 
-/* --- Texts -----------------------------------------------------------------------------------------------------------
- */
+/* --- Texts -------------------------------------------------------------------------------------------------------- */
 
 static void put_text(em_value *value, em_buffer *out, const char *text, size_t bytes) {
   if (value->decodes)
@@ -215,8 +214,7 @@ static void begin_text(em_value *value, char quote, bool is_key, em_buffer *out)
     em_buffer_append_text(out, "\"");
 }
 
-/* --- Numbers and words -----------------------------------------------------------------------------------------------
- */
+/* --- Numbers and words -------------------------------------------------------------------------------------------- */
 
 /* Moves on by one character of a number; false: it is none. */
 static bool number_goes_on(int *at, char c) {
@@ -270,8 +268,7 @@ static const char *literal(const char *word, size_t bytes) {
   return NULL;
 }
 
-/* --- Structure -------------------------------------------------------------------------------------------------------
- */
+/* --- Structure ---------------------------------------------------------------------------------------------------- */
 
 static bool in_object(const em_value *value) {
   return value->depth > 0 && (value->objects >> (value->depth - 1) & 1);

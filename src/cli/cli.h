@@ -22,6 +22,7 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_logits(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_tokenize(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_detokenize(const hearth_cli_command *command, int argc, char **argv);
+int hearth_cli_match(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_render(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_parse_reply(const hearth_cli_command *command, int argc, char **argv);
 int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv);

@@ -28,6 +28,10 @@ static const hearth_cli_command commands[] = {
      "{\"messages\":[...],\"tools\":[...],\"now\":...} (with --context, the template's bare context) on standard input "
      "-> prompt text",
      hearth_cli_render},
+    {"match", "(--schema FILE | --grammar FILE)",
+     "whether the text on standard input follows a JSON schema or a GBNF grammar: exit code 0 yes, 1 no, 2 no usable "
+     "grammar",
+     hearth_cli_match},
     {"parse-reply", "--template FILE",
      "{\"input\":...,\"is_partial\":...,\"params\":{...}} on standard input, a reply as the model wrote it -> "
      "{\"content\",\"reasoning_content\",\"tool_calls\"}",

@@ -1,9 +1,11 @@
 #version 460
 // y[i, :] = w * x[r, :] / sqrt(mean(x[r, :]^2) + eps); r = i, or the i-th output's row. One workgroup a row.
-// w at address 0: the row is only copied (gathering the outputs).
+// w at address 0: the row is only copied (gathering the outputs). QUANTISE: y is not float32, but of each group of 32 values
+// two vectors of int8 = round(value / scale), scale = largest / 127, and one vector: scale, and scale * sum of each half's int8.
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 
+layout(constant_id = 0) const bool QUANTISE = false;
 layout(local_size_x = 128) in;
 
 layout(push_constant, scalar) uniform Push {
@@ -18,6 +20,40 @@ layout(push_constant, scalar) uniform Push {
 
 shared float sums[128];
 
+// Quantises the row's groups; scaled by factor and, where there are, the weights.
+void quantise(uint from, uint to, uint lane, float factor) {
+  const bool weighted = uvec2(push.w) != uvec2(0u);
+  for (uint group = lane; group < push.n / 32u; group += 128u) {
+    float values[32];
+    float largest = 0.0;
+    [[unroll]] for (uint k = 0u; k < 32u; k++) {
+      float value = push.x.v[from + group * 32u + k];
+      if (weighted)
+        value = push.w.v[group * 32u + k] * (value * factor);
+      values[k] = value;
+      largest = max(largest, abs(value));
+    }
+    const float scale = largest / 127.0;
+    const float inverse = scale == 0.0 ? 0.0 : 1.0 / scale;
+    WordsOut y = WordsOut(push.y);
+    const uint at = (to / 32u + group) * 12u;
+    int halves[2] = int[2](0, 0);
+    [[unroll]] for (uint j = 0u; j < 8u; j++) {
+      uint word = 0u;
+      [[unroll]] for (uint b = 0u; b < 4u; b++) {
+        const int rounded = int(roundEven(values[j * 4u + b] * inverse));
+        halves[j >> 2] += rounded;
+        word |= (uint(rounded) & 255u) << (8u * b);
+      }
+      y.v[at + j] = word;
+    }
+    y.v[at + 8u] = floatBitsToUint(scale);
+    y.v[at + 9u] = floatBitsToUint(scale * float(halves[0]));
+    y.v[at + 10u] = floatBitsToUint(scale * float(halves[1]));
+    y.v[at + 11u] = 0u;
+  }
+}
+
 void main() {
   const uint i = gl_WorkGroupID.x;
   const bool outputs = push.outputs_only == 1u;
@@ -27,6 +63,10 @@ void main() {
   const uint lane = gl_LocalInvocationID.x;
   const uint from = row * push.n, to = i * push.n;
   if (uvec2(push.w) == uvec2(0u)) {
+    if (QUANTISE) {
+      quantise(from, to, lane, 1.0);
+      return;
+    }
     for (uint k = lane; k < push.n; k += 128u)
       push.y.v[to + k] = push.x.v[from + k];
     return;
@@ -44,6 +84,10 @@ void main() {
     barrier();
   }
   const float factor = 1.0 / sqrt(sums[0] / float(push.n) + push.eps);
+  if (QUANTISE) {
+    quantise(from, to, lane, factor);
+    return;
+  }
   for (uint k = lane; k < push.n; k += 128u)
     push.y.v[to + k] = push.w.v[k] * (push.x.v[from + k] * factor);
 }

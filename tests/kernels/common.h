@@ -24,6 +24,8 @@ typedef struct tolerance {
   double device_embed;        /* decoding: the same products, one rounding more or less where a block has a minimum */
   double device_rope;         /* a head's norm and rotation: a sum in another order, a few roundings, sine and cosine the same */
   double device_norm;         /* a norm and a float product: sums in another order */
+  double device_linear;       /* float products: sums in another order, exp */
+  double device_rounded;      /* products of activations rounded to 8 bits, or of halves */
   double device_attention[3]; /* by KV type: exp, sums in another order, now and then a stored value that rounds the other way */
   double device_halves[3];    /* the same where the driver rounds halves as it likes: any stored value may be either neighbour,
                                  and a scale that is another half makes one in sixteen of its 8-bit values another */
@@ -40,6 +42,8 @@ static const tolerance tolerances = {
     .device_embed = 1e-13,
     .device_rope = 1e-12,
     .device_norm = 1e-11,
+    .device_linear = 1e-11,
+    .device_rounded = 5e-4,
     .device_attention = {1e-11, 1e-9, 1e-7},
     .device_halves = {1e-11, 2e-7, 5e-5},
 };

@@ -260,6 +260,24 @@ static void choose_upload_queue(em_vk *vk, const VkQueueFamilyProperties *famili
     }
 }
 
+/* What the device can do beyond what is needed. */
+static void read_abilities(em_vk *vk) {
+  if (!vk->software)
+    vk->abilities |= EM_VK_HARDWARE;
+  if (has_extension(vk, vk->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR how = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &how};
+    vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &features);
+    vk->fn.GetPhysicalDeviceProperties2(vk->physical, &properties);
+    if (dot.shaderIntegerDotProduct)
+      vk->abilities |= EM_VK_DOTS | (how.integerDotProduct4x8BitPackedSignedAccelerated ? EM_VK_FAST_DOTS : 0u);
+  }
+}
+
 static em_status choose_queue(em_vk *vk, em_error *error) {
   VkQueueFamilyProperties families[32];
   uint32_t n = 32;
@@ -302,6 +320,8 @@ static void read_limits(em_vk *vk) {
     vk->max_allocation_bytes -= vk->max_allocation_bytes % PAGE_BYTES;
   /* A processor runs one row's sum fastest in one go; a GPU hides its memory's latency with more invocations. */
   vk->split = vk->software ? 1 : 8;
+  while (vk->split > 1 && 32 * vk->split > vk->properties.limits.maxComputeWorkGroupInvocations)
+    vk->split /= 2;
   bool can_share = vk->subgroup_size == 8 || vk->subgroup_size == 16 || vk->subgroup_size == 32;
   vk->broadcast = vk->software && can_share ? vk->subgroup_size : 0;
 }
@@ -320,12 +340,13 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   vk->physical = devices[index];
   read_limits(vk);
   EM_TRY(check_features(vk, error));
+  read_abilities(vk);
   EM_TRY(choose_queue(vk, error));
   VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                              .bufferDeviceAddress = VK_TRUE,
                                              .timelineSemaphore = VK_TRUE,
                                              .scalarBlockLayout = VK_TRUE};
-  const char *extensions[2];
+  const char *extensions[4];
   uint32_t n_extensions = 0;
   vk->has_budget = has_extension(vk, vk->physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   if (vk->has_budget)
@@ -348,6 +369,13 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
                                               .queueFamilyIndex = vk->upload_family,
                                               .queueCount = 1,
                                               .pQueuePriorities = &(float){1.0f}}};
+  VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+      .shaderIntegerDotProduct = VK_TRUE};
+  if (vk->abilities & EM_VK_DOTS) {
+    twelve.pNext = &dot;
+    extensions[n_extensions++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+  }
   VkDeviceCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
       .pNext = &twelve,

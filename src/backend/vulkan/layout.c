@@ -3,13 +3,11 @@
 
 #include <string.h>
 
-enum { FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_K, FORMAT_Q6_K };
-
 static const em_vk_layout layouts[EM_N_TYPES] = {
-    [EM_TYPE_F32] = {FORMAT_F32, 4, 32},      [EM_TYPE_F16] = {FORMAT_F16, 8, 32},
-    [EM_TYPE_BF16] = {FORMAT_BF16, 8, 32},    [EM_TYPE_Q8_0] = {FORMAT_Q8_0, 32, 68},
-    [EM_TYPE_Q4_0] = {FORMAT_Q4_0, 32, 36},   [EM_TYPE_Q4_K] = {FORMAT_Q4_K, 256, 288},
-    [EM_TYPE_Q6_K] = {FORMAT_Q6_K, 256, 420},
+    [EM_TYPE_F32] = {EM_VK_FORMAT_F32, 4, 32},      [EM_TYPE_F16] = {EM_VK_FORMAT_F16, 8, 32},
+    [EM_TYPE_BF16] = {EM_VK_FORMAT_BF16, 8, 32},    [EM_TYPE_Q8_0] = {EM_VK_FORMAT_Q8_0, 32, 68},
+    [EM_TYPE_Q4_0] = {EM_VK_FORMAT_Q4_0, 32, 36},   [EM_TYPE_Q4_K] = {EM_VK_FORMAT_Q4_K, 256, 288},
+    [EM_TYPE_Q6_K] = {EM_VK_FORMAT_Q6_K, 256, 420},
 };
 
 const em_vk_layout *em_vk_layout_get(em_type type) {
@@ -118,16 +116,16 @@ void em_vk_pack_tile(const em_vk_layout *layout, uint64_t n_in, const uint8_t *r
   for (uint64_t c = 0; c < chunks; c++) {
     uint8_t *chunk = tile + c * chunk_bytes;
     switch (layout->format) {
-    case FORMAT_Q8_0:
+    case EM_VK_FORMAT_Q8_0:
       EACH_ROW(pack_q8_0, 34);
       break;
-    case FORMAT_Q4_0:
+    case EM_VK_FORMAT_Q4_0:
       EACH_ROW(pack_q4_0, 18);
       break;
-    case FORMAT_Q4_K:
+    case EM_VK_FORMAT_Q4_K:
       EACH_ROW(pack_q4_k, 144);
       break;
-    case FORMAT_Q6_K:
+    case EM_VK_FORMAT_Q6_K:
       EACH_ROW(pack_q6_k, 210);
       break;
     default: { /* plain values, 16 bytes at a time; the last may be fewer */

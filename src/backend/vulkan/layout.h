@@ -5,8 +5,19 @@
 
 #define EM_VK_TILE_ROWS 32u
 
+/* FORMAT_* of formats.glsl. */
+typedef enum em_vk_format {
+  EM_VK_FORMAT_F32,
+  EM_VK_FORMAT_F16,
+  EM_VK_FORMAT_BF16,
+  EM_VK_FORMAT_Q8_0,
+  EM_VK_FORMAT_Q4_0,
+  EM_VK_FORMAT_Q4_K,
+  EM_VK_FORMAT_Q6_K
+} em_vk_format;
+
 typedef struct em_vk_layout {
-  uint32_t format; /* FORMAT_* of formats.glsl */
+  em_vk_format format;
   uint32_t chunk_values;
   uint32_t chunk_vectors; /* 16-byte vectors of a chunk of a tile */
 } em_vk_layout;

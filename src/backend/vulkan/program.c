@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "backend/vulkan/program.h"
+#include "backend/vulkan/variants.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/checked.h"
-
-const uint32_t em_vk_family_columns[EM_VK_N_FAMILIES] = {1, 4, 8};
 
 typedef struct sizes {
   uint64_t scratch, input, result, normed, partial, keys, top;
@@ -44,7 +42,8 @@ uint32_t em_vk_n_segments(const em_weights *weights) {
   return n ? n : 1;
 }
 
-static em_status measure(const em_program_desc *desc, sizes *out, em_error *error) {
+static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *out, em_error *error) {
+  const bool quantises = em_vk_may_quantise(vk);
   *out = (sizes){0};
   uint64_t width_normed = 0, rows_normed = 0, rotation_values = 0;
   for (uint32_t i = 0; i < desc->n_stages; i++) {
@@ -58,7 +57,7 @@ static em_status measure(const em_program_desc *desc, sizes *out, em_error *erro
         out->max_dispatches += 2 * em_vk_n_segments(l->w[p]);
       if (l->outputs_only && l->residual != EM_NO_VALUE)
         return em_fail(error, EM_ERR_UNSUPPORTED, "a residual of output rows has no shader yet");
-      if (l->norm || l->outputs_only) {
+      if (l->norm || l->outputs_only || quantises) {
         uint64_t rows = l->outputs_only ? desc->max_outputs : desc->max_rows;
         width_normed = l->w[0]->n_in > width_normed ? l->w[0]->n_in : width_normed;
         rows_normed = rows > rows_normed ? rows : rows_normed;
@@ -112,7 +111,7 @@ static em_status measure(const em_program_desc *desc, sizes *out, em_error *erro
 em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                   em_error *error) {
   sizes s;
-  em_status status = measure(desc, &s, error);
+  em_status status = measure(&((const em_vulkan *)backend)->vk, desc, &s, error);
   if (status != EM_OK)
     return status;
   *out = 4 * (s.scratch + s.input + s.result + s.normed + s.partial + s.keys + s.top);
@@ -174,7 +173,7 @@ em_status em_vulkan_program_prepare(em_backend *backend, const em_program_desc *
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   program->base.backend = backend;
   program->base.desc = *desc;
-  EM_TRY(measure(desc, &s, error));
+  EM_TRY(measure(&vulkan->vk, desc, &s, error));
   program->rotations = em_calloc(s.n_rotations ? s.n_rotations : 1, sizeof *program->rotations);
   if (!program->rotations)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
@@ -245,7 +244,7 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
   if (!program)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   program->base = *common;
-  EM_TRY(measure(&program->base.desc, &s, error));
+  EM_TRY(measure(&((em_vulkan *)program->base.backend)->vk, &program->base.desc, &s, error));
   program->rotations = em_calloc(s.n_rotations ? s.n_rotations : 1, sizeof *program->rotations);
   if (!program->rotations)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));

@@ -29,14 +29,12 @@ enum {
 /* The kernels' families by the number of rows. */
 typedef enum em_vk_family { EM_VK_FAMILY_ONE, EM_VK_FAMILY_FEW, EM_VK_FAMILY_MANY, EM_VK_N_FAMILIES } em_vk_family;
 #define EM_VK_FEW_ROWS 16u
-/* Rows of x that one workgroup of linear.comp computes. */
-extern const uint32_t em_vk_family_columns[EM_VK_N_FAMILIES];
 
 /* How a dispatch's size follows from the step; what is not said is fixed. */
 typedef enum em_vk_grid {
   EM_VK_GRID_ROWS,           /* y: rows */
-  EM_VK_GRID_ROW_COLUMNS,    /* y: rows, several to a workgroup */
-  EM_VK_GRID_OUTPUT_COLUMNS, /* y: outputs, several to a workgroup */
+  EM_VK_GRID_ROW_COLUMNS,    /* x: rows, several to a workgroup; the fixed size is y */
+  EM_VK_GRID_OUTPUT_COLUMNS, /* x: outputs, several to a workgroup; the fixed size is y */
   EM_VK_GRID_X_ROWS,         /* x: rows */
   EM_VK_GRID_X_OUTPUTS,      /* x: outputs */
   EM_VK_GRID_OUTPUTS,        /* y: outputs */
@@ -45,7 +43,8 @@ typedef enum em_vk_grid {
 
 typedef struct em_vk_dispatch {
   em_vk_grid shape;
-  uint32_t x;
+  uint32_t fixed;   /* x, where the shape does not say otherwise */
+  uint32_t columns; /* rows of a workgroup, where it has several */
 } em_vk_dispatch;
 
 typedef struct em_vk_rotation {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "backend/vulkan/program.h"
+#include "backend/vulkan/variants.h"
 
 /* The push constants of each shader, laid out as the shaders declare them. */
 typedef struct push_embed {
@@ -59,6 +59,7 @@ typedef struct recorder {
   em_vk_recording *recording;
   em_vk_family family;      /* of the stages */
   VkCommandBuffer commands; /* VK_NULL_HANDLE: nothing is recorded, only the pipelines' names are taken */
+  uint32_t columns;         /* of the kernel at hand */
 } recorder;
 
 static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
@@ -72,7 +73,7 @@ static VkDeviceAddress vector_of(const em_weights *weights) {
 }
 
 static em_status add(recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes, em_vk_grid shape,
-                     uint32_t x, em_error *error) {
+                     uint32_t fixed, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   VkPipeline pipeline;
   if (!r->commands)
@@ -81,7 +82,7 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
   if (status != EM_OK)
     return status;
   uint32_t i = r->recording->n_dispatches++;
-  r->recording->dispatches[i] = (em_vk_dispatch){shape, x};
+  r->recording->dispatches[i] = (em_vk_dispatch){shape, fixed, r->columns};
   vk->fn.CmdBindPipeline(r->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
   vk->fn.CmdPushConstants(r->commands, r->vulkan->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
   vk->fn.CmdDispatchIndirect(r->commands, r->step->words.buffer, 4 * r->recording->first_size + 12ull * i);
@@ -149,8 +150,9 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
   const bool gated = l->activation == EM_ACT_SWIGLU;
   VkDeviceAddress x = address_of(program, l->x);
   bool gather = l->outputs_only && !desc->values[l->x].outputs_only;
-  if (l->norm || gather) {
-    em_vk_variant variant = {EM_VK_SHADER_NORM, 0, {0}};
+  const em_vk_kernel *kernel = em_vk_choose(&r->vulkan->vk, r->family, l);
+  if (l->norm || gather || kernel->quantises) {
+    em_vk_variant variant = {EM_VK_SHADER_NORM, 1, {kernel->quantises}};
     push_norm push = {.x = x,
                       .w = vector_of(l->norm),
                       .y = program->normed.address,
@@ -170,13 +172,15 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
                       .y_width = desc->values[l->out].width,
                       .outputs_only = l->outputs_only};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
-  em_vk_variant variant = {EM_VK_SHADER_LINEAR, 9, {em_vk_family_columns[r->family], r->vulkan->vk.split}};
+  em_vk_variant variant = {kernel->shader, 10, {kernel->columns[r->family], r->vulkan->vk.split}};
+  r->columns = kernel->columns[r->family];
   bool whole = true; /* every matrix in one segment */
   for (uint32_t p = 0; p < l->n_parts; p++)
     whole &= em_vk_n_segments(l->w[p]) == 1;
   variant.constants[6] = gated;
   variant.constants[7] = r->vulkan->vk.broadcast;
-  variant.constants[8] = r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast : EM_VK_TILE_ROWS;
+  variant.constants[8] = r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast : EM_VK_TILE_ROWS / kernel->rows_shared;
+  variant.constants[9] = r->vulkan->vk.software;
   if (whole || gated) {
     /* One dispatch computes all parts. Of a gated pair in several segments it takes the tiles up to the next border. */
     uint64_t n_tiles = 0;

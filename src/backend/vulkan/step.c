@@ -49,26 +49,27 @@ static void write_step(em_vulkan_program *program, em_vk_step *to, const em_step
   }
 }
 
-/* Writes the sizes of a part's dispatches and counts them. columns: of the stages' family. */
-static void write_sizes(em_vulkan_program *program, em_vk_step *to, const em_step *step, uint32_t part,
-                        uint32_t columns) {
+/* Writes the sizes of a part's dispatches and counts them. */
+static void write_sizes(em_vulkan_program *program, em_vk_step *to, const em_step *step, uint32_t part) {
   const em_vk_recording *recording = &to->parts[part];
   uint32_t last = 0, *size = (uint32_t *)to->words.mapped + recording->first_size;
   for (uint32_t r = 0; r < step->n_rows; r++)
     last = step->positions[r] > last ? step->positions[r] : last;
   for (uint32_t i = 0; i < recording->n_dispatches; i++, size += 3) {
     const em_vk_dispatch *d = &recording->dispatches[i];
-    size[0] = d->x;
+    size[0] = d->fixed;
     size[1] = size[2] = 1;
     switch (d->shape) {
     case EM_VK_GRID_ROWS:
       size[1] = step->n_rows;
       break;
     case EM_VK_GRID_ROW_COLUMNS:
-      size[1] = (step->n_rows + columns - 1) / columns;
+      size[0] = (step->n_rows + d->columns - 1) / d->columns;
+      size[1] = d->fixed;
       break;
     case EM_VK_GRID_OUTPUT_COLUMNS:
-      size[1] = (step->n_outputs + columns - 1) / columns;
+      size[0] = (step->n_outputs + d->columns - 1) / d->columns;
+      size[1] = d->fixed;
       break;
     case EM_VK_GRID_X_ROWS:
       size[0] = step->n_rows;
@@ -102,11 +103,11 @@ static uint32_t gather(em_vulkan_program *program, uint32_t k, const em_step *st
   const em_vk_recording *stages = &to->parts[family];
   uint32_t n = stages->n_commands, behind = part_behind(program, step);
   write_step(program, to, step);
-  write_sizes(program, to, step, family, em_vk_family_columns[family]);
+  write_sizes(program, to, step, family);
   if (commands != stages->commands)
     memcpy(commands, stages->commands, n * sizeof commands[0]);
   if (behind < EM_VK_N_PARTS) {
-    write_sizes(program, to, step, behind, 1);
+    write_sizes(program, to, step, behind);
     commands[n++] = to->parts[behind].commands[0];
   }
   return n;

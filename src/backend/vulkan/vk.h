@@ -130,6 +130,12 @@ typedef struct em_vk_uploads {
   uint64_t awaited;             /* its value that the compute queue has waited for */
 } em_vk_uploads;
 
+typedef enum em_vk_ability {
+  EM_VK_DOTS = 1,      /* products of four int8 */
+  EM_VK_FAST_DOTS = 2, /* and they are an instruction */
+  EM_VK_HARDWARE = 4   /* not a processor that pretends to be a GPU */
+} em_vk_ability;
+
 typedef struct em_vk {
   em_vk_functions fn;
   void *loader; /* of dlopen */
@@ -150,7 +156,8 @@ typedef struct em_vk {
   bool imports;  /* memory of the host is given to the device, in multiples of: */
   uint64_t import_alignment;
   bool has_budget;    /* VK_EXT_memory_budget */
-  uint32_t split;     /* invocations that share a row's sum in linear.comp */
+  unsigned abilities; /* of em_vk_ability: what this device can do beyond the plain kernels */
+  uint32_t split;     /* invocations that share a row's sum in kernels of linear stages */
   uint32_t broadcast; /* BROADCAST of linear.comp */
   _Atomic bool failed;
   bool settled, hung; /* known once objects are to be freed after a failure; see em_vk_may_free */
@@ -184,8 +191,8 @@ bool em_vk_may_free(em_vk *vk);
 void em_vk_name(em_vk *vk, VkObjectType type, uint64_t object, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Submits n recorded command buffers, which run one after the other and see all that was uploaded before, and returns at
- * once: vk->submitted is the value that the timeline has when they are done. What they read and write must not be
+/* Submits n recorded command buffers, which run one after the other and see all that was uploaded before, and returns
+ * at once: vk->submitted is the value that the timeline has when they are done. What they read and write must not be
  * touched before em_vk_wait has seen that. */
 em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, const char *what, em_error *error);
 

@@ -1,0 +1,33 @@
+/* Which kernel computes a linear stage: one table, from what the device can do. Private to this room.
+ *
+ * Order of sums: the float kernel sums a row in one order whatever the number of rows, so that an answer does not
+ * depend on its company. Where another kernel takes the steps of many rows, those round differently (activations to 8
+ * bits) from steps of up to EM_VK_FEW_ROWS rows; inside each of the two groups the order is one. */
+#pragma once
+
+#include "backend/vulkan/program.h"
+
+typedef struct em_vk_kernel {
+  const char *name;
+  em_vk_shader shader;
+  unsigned needs;                     /* abilities without which it cannot run */
+  unsigned wants;                     /* abilities without which it is not chosen by itself */
+  em_vk_family from;                  /* the first family that it is chosen for by itself */
+  unsigned formats;                   /* a bit for each em_vk_format that it reads */
+  bool quantises;                     /* x comes as int8 */
+  uint32_t rows_shared;               /* of a tile's 32 rows, those of one invocation on hardware: 32 / LANES */
+  uint32_t columns[EM_VK_N_FAMILIES]; /* rows of x that one workgroup computes */
+} em_vk_kernel;
+
+/* Never NULL: the float kernel can do everything. */
+const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_stage_linear *linear);
+
+/* Whether some kernel of this device may want x as int8. */
+bool em_vk_may_quantise(const em_vk *vk);
+
+/* Whether the device can run the kernel of that name. */
+bool em_vk_can_run(const em_vk *vk, const char *name);
+
+/* The name of the kernel to take wherever the device can run it and the stage's formats allow it. NULL outside tests.
+ */
+extern const char *em_vk_forced_kernel;

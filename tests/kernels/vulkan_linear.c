@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Linear stages on a Vulkan device beside float64: every weight format, odd shapes, one to three parts, norm, bias, residual,
+ * SwiGLU, outputs only, 1 to 17 and 33 rows, with each kernel that the device can run, whether it would choose it or not. A
+ * row's values must not depend on the number of rows in a single bit. With the validation layer, whose every message fails the
+ * test.
+ *
+ * The device is the one that HEARTH_TEST_DEVICE names ("vulkan:0"), or the software one. */
+#include "tests/fault/vulkan-hook.h"
+
+#include "backend/vulkan/variants.h"
+#include "common.h"
+
+#define MAX_ROWS 33u
+#define MAX_PARTS EM_LINEAR_MAX_PARTS
+
+static uint32_t device_index;
+
+static void must(em_status status, const em_error *error) {
+  CHECK(status == EM_OK);
+  if (status != EM_OK) {
+    fprintf(stderr, "%s\n", error->text);
+    exit(1);
+  }
+}
+
+/* A tensor in a file's form and as float32. */
+typedef struct tensor {
+  em_weights_desc desc;
+  uint8_t *file;
+  size_t bytes;
+  float *values;
+} tensor;
+
+static tensor make_tensor(em_type type, uint64_t n_in, uint64_t n_rows, unsigned use) {
+  const em_type_info *info = em_type_get(type);
+  size_t n = (size_t)(n_in * n_rows);
+  tensor t = {.desc = {type, n_in, n_rows, use, "a test's tensor"}, .bytes = n / info->block_len * info->block_bytes};
+  t.file = malloc(t.bytes);
+  t.values = malloc(n * sizeof *t.values);
+  if (!t.file || !t.values)
+    abort();
+  random_blocks(type, t.file, n);
+  info->decode(t.file, t.values, n / info->block_len);
+  return t;
+}
+
+static void free_tensor(tensor *t) {
+  free(t->file);
+  free(t->values);
+}
+
+static em_status read_tensor(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
+  const tensor *t = user;
+  CHECK(offset + bytes <= t->bytes);
+  memcpy(dst, t->file + offset, bytes);
+  return EM_OK;
+}
+
+static em_weights *load(em_backend *backend, tensor *t) {
+  em_error error = {0};
+  em_weights *weights = NULL;
+  must(em_weights_new(backend, &t->desc, read_tensor, t, &weights, &error), &error);
+  return weights;
+}
+
+typedef struct linear_case {
+  em_type types[MAX_PARTS];
+  uint32_t n_in, n_rows[MAX_PARTS], n_parts;
+  bool norm, bias, residual, swiglu, outputs_only;
+} linear_case;
+
+/* What a case works on, and what is expected of it. */
+typedef struct subject {
+  linear_case c;
+  tensor w[MAX_PARTS], bias[MAX_PARTS], norm, side;
+  float *x;          /* [MAX_ROWS, n_in] */
+  uint32_t width;    /* of the result */
+  double *expected;  /* [MAX_ROWS, width] */
+} subject;
+
+static void expect_row(const subject *s, uint32_t r, double *out) {
+  const linear_case *c = &s->c;
+  const float *x = s->x + (size_t)r * c->n_in;
+  double square = 0, factor = 1;
+  for (uint32_t k = 0; k < c->n_in; k++)
+    square += (double)x[k] * (double)x[k];
+  if (c->norm)
+    factor = 1 / sqrt(square / c->n_in + 1e-5);
+  for (uint32_t p = 0, at = 0; p < c->n_parts; p++)
+    for (uint32_t o = 0; o < c->n_rows[p]; o++, at++) {
+      double sum = c->bias ? (double)s->bias[p].values[o] : 0;
+      for (uint32_t k = 0; k < c->n_in; k++)
+        sum += (double)s->w[p].values[(size_t)o * c->n_in + k] * (double)x[k] * factor *
+               (c->norm ? (double)s->norm.values[k] : 1);
+      if (c->swiglu && p == 1)
+        out[o] = out[o] / (1 + exp(-out[o])) * sum;
+      else
+        out[at] = sum + (c->residual ? (double)s->side.values[(size_t)(r % 8) * s->width + at] : 0);
+    }
+}
+
+static subject make_subject(const linear_case *c) {
+  subject s = {.c = *c};
+  for (uint32_t p = 0; p < c->n_parts; p++) {
+    s.w[p] = make_tensor(c->types[p], c->n_in, c->n_rows[p], EM_USE_MATRIX);
+    s.bias[p] = make_tensor(EM_TYPE_F32, c->n_rows[p], 1, EM_USE_VECTOR);
+    s.width += c->swiglu && p > 0 ? 0 : c->n_rows[p];
+  }
+  s.norm = make_tensor(EM_TYPE_F32, c->n_in, 1, EM_USE_VECTOR);
+  if (c->residual)
+    s.side = make_tensor(EM_TYPE_F32, s.width, 8, EM_USE_TABLE);
+  s.x = malloc((size_t)MAX_ROWS * c->n_in * sizeof *s.x);
+  s.expected = malloc((size_t)MAX_ROWS * s.width * 2 * sizeof *s.expected); /* a gate needs room for both parts */
+  if (!s.x || !s.expected)
+    abort();
+  random_floats(s.x, (size_t)MAX_ROWS * c->n_in);
+  for (uint32_t r = 0; r < MAX_ROWS; r++)
+    expect_row(&s, r, s.expected + (size_t)r * s.width);
+  return s;
+}
+
+static void free_subject(subject *s) {
+  for (uint32_t p = 0; p < s->c.n_parts; p++) {
+    free_tensor(&s->w[p]);
+    free_tensor(&s->bias[p]);
+  }
+  free_tensor(&s->norm);
+  if (s->c.residual)
+    free_tensor(&s->side);
+  free(s->x);
+  free(s->expected);
+}
+
+/* Runs the first n_rows rows. out: [n_rows, width], rows that are no outputs left alone. */
+static void run(em_program *program, const subject *s, uint32_t n_rows, float *out) {
+  em_error error = {0};
+  int32_t tokens[MAX_ROWS];
+  uint32_t positions[MAX_ROWS], slots[MAX_ROWS] = {0}, outputs[MAX_ROWS];
+  em_step step = {.n_rows = n_rows, .tokens = tokens, .positions = positions, .slots = slots, .n_slots = 1,
+                  .outputs = outputs, .input = s->x};
+  for (uint32_t r = 0; r < n_rows; r++) {
+    tokens[r] = (int32_t)(r % 8);
+    positions[r] = r;
+    /* Of three rows one is no output. */
+    if (!s->c.outputs_only || r % 3 != 1 || n_rows == 1)
+      outputs[step.n_outputs++] = r;
+  }
+  must(em_backend_run(program, &step, &error), &error);
+  for (uint32_t i = 0; i < (s->c.outputs_only ? step.n_outputs : n_rows); i++)
+    memcpy(out + (size_t)(s->c.outputs_only ? outputs[i] : i) * s->width, em_program_result(program, i),
+           s->width * sizeof *out);
+}
+
+static void test_subject(em_backend *backend, const char *kernel, subject *s, double allowed) {
+  const linear_case *c = &s->c;
+  em_error error = {0};
+  em_weights *w[MAX_PARTS] = {0}, *bias[MAX_PARTS] = {0}, *norm = c->norm ? load(backend, &s->norm) : NULL;
+  em_weights *side = c->residual ? load(backend, &s->side) : NULL;
+  for (uint32_t p = 0; p < c->n_parts; p++) {
+    w[p] = load(backend, &s->w[p]);
+    bias[p] = c->bias ? load(backend, &s->bias[p]) : NULL;
+  }
+  uint64_t second = ((uint64_t)MAX_ROWS * c->n_in + 15) / 16 * 16, size = ((uint64_t)MAX_ROWS * s->width + 15) / 16 * 16;
+  em_value_desc values[3] = {{c->n_in, false, 0}, {s->width, c->outputs_only, second}, {s->width, false, second + size}};
+  em_stage stages[3] = {{.kind = EM_STAGE_INPUT, .layer = -1, .label = "input", .input = {0}}};
+  uint32_t n = 1;
+  if (c->residual)
+    stages[n++] = (em_stage){.kind = EM_STAGE_EMBED, .layer = -1, .label = "side", .embed = {side, 1.0f, 2}};
+  stages[n] = (em_stage){.kind = EM_STAGE_LINEAR, .label = "linear"};
+  em_stage_linear *l = &stages[n++].linear;
+  *l = (em_stage_linear){.x = 0, .norm = norm, .norm_eps = 1e-5f, .n_parts = c->n_parts,
+                         .activation = c->swiglu ? EM_ACT_SWIGLU : EM_ACT_NONE,
+                         .residual = c->residual ? 2 : EM_NO_VALUE, .outputs_only = c->outputs_only, .out = 1};
+  for (uint32_t p = 0; p < c->n_parts; p++) {
+    l->w[p] = w[p];
+    l->bias[p] = bias[p];
+  }
+  em_program_desc desc = {.stages = stages, .n_stages = n, .values = values, .n_values = c->residual ? 3 : 2,
+                          .scratch_floats = second + 2 * size, .max_rows = MAX_ROWS, .max_outputs = MAX_ROWS, .max_slots = 1,
+                          .result = 1};
+  em_program *program = NULL;
+  must(em_program_new(backend, &desc, &program, &error), &error);
+  float *all = calloc((size_t)MAX_ROWS * s->width, sizeof *all), *some = calloc((size_t)MAX_ROWS * s->width, sizeof *some);
+  run(program, s, MAX_ROWS, all);
+  double worst = 0;
+  for (uint32_t r = 0; r < MAX_ROWS; r++) {
+    double difference = 0, power = 1e-300;
+    for (uint32_t o = 0; o < s->width && !(c->outputs_only && r % 3 == 1); o++) {
+      const double e = s->expected[(size_t)r * s->width + o], d = e - (double)all[(size_t)r * s->width + o];
+      difference += d * d;
+      power += e * e;
+    }
+    worst = difference / power <= worst ? worst : difference / power;
+  }
+  CHECK(worst <= allowed);
+  if (!(worst <= allowed))
+    fprintf(stderr, "%s: %s, %u x %u, %u parts: NMSE %g, %g is allowed\n", kernel, em_type_get(c->types[0])->name, c->n_in,
+            s->width, c->n_parts, worst, allowed);
+  static const uint32_t counts[] = {1, 2, 3, 4, 5, 8, 9, 15, 16, 17};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    run(program, s, counts[i], some);
+    for (uint32_t r = 0; r < counts[i]; r++)
+      if (!(c->outputs_only && r % 3 == 1))
+        CHECK(memcmp(all + (size_t)r * s->width, some + (size_t)r * s->width, s->width * sizeof *some) == 0);
+  }
+  free(all);
+  free(some);
+  em_program_free(program);
+  for (uint32_t p = 0; p < c->n_parts; p++) {
+    em_weights_free(w[p]);
+    em_weights_free(bias[p]);
+  }
+  em_weights_free(norm);
+  em_weights_free(side);
+}
+
+static const em_type types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q6_K};
+#define N_TYPES (sizeof types / sizeof *types)
+
+/* The cases of a format, alone and beside another. */
+static uint32_t make_cases(size_t i, linear_case out[4]) {
+  const em_type t = types[i], other = types[(i + 3) % N_TYPES];
+  const uint32_t block = em_type_get(t)->block_len;
+  const uint32_t odd = block == 1 ? 100 : block == 32 ? 1056 : 768;
+  out[0] = (linear_case){{t}, odd, {44}, 1, .norm = true, .bias = true, .residual = true};
+  out[1] = (linear_case){{t, other, t}, 512, {70, 1, 33}, 3, .bias = true};
+  out[2] = (linear_case){{t, t}, block == 1 ? 36 : block, {37, 37}, 2, .norm = true, .bias = true, .swiglu = true};
+  out[3] = (linear_case){{t, other}, 256, {64, 5}, 2, .outputs_only = true};
+  return 4;
+}
+
+/* The device that is to be tested; exits where there is none. */
+static void choose_device(void) {
+  em_vulkan_device found[16];
+  uint32_t n_found = 0;
+  em_error error = {0};
+  const char *wanted = getenv("HEARTH_TEST_DEVICE");
+  bool is_there = false;
+  if (em_vulkan_list(found, 16, &n_found, &error) != EM_OK)
+    SKIP("%s", error.text);
+  for (uint32_t i = 0; i < n_found && !is_there; i++) {
+    char name[24];
+    snprintf(name, sizeof name, "vulkan:%u", i);
+    is_there = wanted ? strcmp(wanted, name) == 0 : found[i].kind == EM_VULKAN_SOFTWARE;
+    device_index = i;
+  }
+  if (!is_there)
+    SKIP("there is no device %s", wanted ? wanted : "that is a software one");
+  printf("on vulkan:%u, %s\n", device_index, found[device_index].name);
+}
+
+/* The argument is the kernel's name. */
+int main(int argc, char **argv) {
+  if (argc != 2)
+    return 2;
+  hook_validate();
+  choose_device();
+  hook_start(&(hook_wish){0});
+  em_vk_forced_kernel = argv[1];
+  for (size_t i = 0; i < N_TYPES; i++) {
+    /* One backend a format: so many kernels of so many shapes no model has. */
+    em_error error = {0};
+    em_backend *backend = NULL;
+    must(em_backend_open(&(em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = device_index}, &backend, &error), &error);
+    if (!em_vk_can_run(&((em_vulkan *)backend)->vk, argv[1])) {
+      em_backend_close(backend);
+      SKIP("the device cannot run the %s kernel", argv[1]);
+    }
+    linear_case cases[4];
+    uint32_t n = make_cases(i, cases);
+    for (uint32_t k = 0; k < n; k++) {
+      subject s = make_subject(&cases[k]);
+      test_subject(backend, argv[1], &s, strcmp(argv[1], "float") == 0 ? tolerances.device_linear : tolerances.device_rounded);
+      free_subject(&s);
+    }
+    em_backend_close(backend);
+    CHECK_INT(hook_n_live(), 0);
+  }
+  return check_done();
+}

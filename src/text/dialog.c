@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "text/dialog.h"
+#include "text/dialog-private.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,13 @@ struct em_dialog {
   int32_t *guarded; /* [n_guarded] user-defined tokens that mark turns and the like, ascending */
   size_t n_guarded;
   em_reply_style style;
+  struct lazy_trie *lazy;
+};
+
+/* The tree of the vocabulary, which only answers with a grammar need. */
+struct lazy_trie {
+  pthread_mutex_t lock;
+  em_token_trie *trie; /* or NULL */
 };
 
 /* --- The tokenizer's metadata ---------------------------------------------------------------------------------------- */
@@ -165,6 +173,10 @@ em_status em_dialog_new(const em_gguf *gguf, em_dialog **out, em_error *error) {
   em_dialog *dialog = em_calloc(1, sizeof *dialog);
   if (!dialog)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tokenizer"));
+  dialog->lazy = em_calloc(1, sizeof *dialog->lazy);
+  if (!dialog->lazy)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tokenizer"));
+  pthread_mutex_init(&dialog->lazy->lock, NULL);
   EM_TRY(read_tokenizer(gguf, &dialog->tokenizer, error));
   EM_TRY(read_template(dialog, gguf, error));
   *out = dialog;
@@ -181,6 +193,11 @@ void em_dialog_free(em_dialog *dialog) {
   em_template_free(dialog->template_);
   free(dialog->template_problem);
   free(dialog->guarded);
+  if (dialog->lazy) {
+    pthread_mutex_destroy(&dialog->lazy->lock);
+    em_token_trie_free(dialog->lazy->trie);
+  }
+  free(dialog->lazy);
   free(dialog);
 }
 
@@ -198,6 +215,46 @@ const char *em_dialog_template_problem(const em_dialog *dialog) {
 
 const em_reply_style *em_dialog_style(const em_dialog *dialog) {
   return &dialog->style;
+}
+
+/* Each token's bytes behind one another in *text, and where they are. Marks of the template are not for answers to write. */
+static em_status list_tokens(const em_dialog *dialog, em_grammar_token *tokens, em_buffer *text, em_error *error) {
+  size_t n = em_tokenizer_n_tokens(dialog->tokenizer), n_guarded = 0;
+  for (size_t i = 0; i < n; i++) {
+    int32_t id = (int32_t)i;
+    size_t before = text->bytes;
+    if (n_guarded < dialog->n_guarded && dialog->guarded[n_guarded] == id)
+      n_guarded++;
+    else if (!em_token_bytes(dialog->tokenizer, id, false, text))
+      return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tree of the vocabulary");
+    tokens[i] = (em_grammar_token){.bytes = text->bytes - before, .ends = em_tokenizer_is_end(dialog->tokenizer, id)};
+  }
+  /* The buffer moves while it grows. */
+  for (size_t i = 0, at = 0; i < n; at += tokens[i++].bytes)
+    tokens[i].text = text->data ? text->data + at : "";
+  return EM_OK;
+}
+
+em_status em_dialog_trie(const em_dialog *dialog, const em_token_trie **out, em_error *error) {
+  em_status status = EM_OK;
+  em_buffer text = {0};
+  em_grammar_token *tokens = NULL;
+  struct lazy_trie *lazy = dialog->lazy;
+  pthread_mutex_lock(&lazy->lock);
+  if (!lazy->trie) {
+    size_t n = em_tokenizer_n_tokens(dialog->tokenizer);
+    tokens = em_calloc(n, sizeof *tokens);
+    if (!tokens)
+      EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tree of the vocabulary"));
+    EM_TRY(list_tokens(dialog, tokens, &text, error));
+    EM_TRY(em_token_trie_new(tokens, n, &lazy->trie, error));
+  }
+  *out = lazy->trie;
+fail:
+  pthread_mutex_unlock(&lazy->lock);
+  em_buffer_clear(&text);
+  free(tokens);
+  return status;
 }
 
 /* --- Prompts ------------------------------------------------------------------------------------------------------ */

@@ -93,3 +93,37 @@ em_reply_state em_reply_push(em_reply *reply, int32_t token, em_buffer *delta);
 /* Gives the text still kept back; call it once when generation ends for another reason (length, cancel). After an end
  * token or a stop string there is none. false: memory. */
 bool em_reply_flush(em_reply *reply, em_buffer *delta);
+
+/* --- Answers that follow a grammar ----------------------------------------------------------------------------------- */
+
+/* What an answer must be, and how far it is: the engine asks it for the tokens that may come next. It belongs to one
+ * request and one thread at a time. An end-of-generation token is allowed exactly where the answer may be over; control tokens
+ * and the template's own marks never are. */
+typedef struct em_constraint em_constraint;
+
+typedef struct em_constraint_params {
+  const char *text; /* [bytes] a JSON schema, or GBNF: text/grammar/grammar.h says what is understood */
+  size_t bytes;
+  bool is_gbnf;
+  bool continues; /* as in em_reply_new */
+  size_t n_vocab; /* the engine's: tokens from here on are never allowed */
+} em_constraint_params;
+
+/* The dialog must outlive the constraint. The first one of a dialog takes some hundred milliseconds, for its vocabulary. Errors:
+ * those of em_grammar_from_schema and em_grammar_from_gbnf (EM_ERR_FORMAT, EM_ERR_UNSUPPORTED, EM_ERR_LIMIT: the text says what
+ * is wrong with the schema or grammar), EM_ERR_NO_MEMORY. */
+em_status em_constraint_new(const em_dialog *dialog, const em_constraint_params *params, em_constraint **out,
+                            em_error *error) EM_MUST_USE;
+void em_constraint_free(em_constraint *constraint); /* NULL is legal */
+
+/* An engine's em_mask_fn: allowed holds n_vocab bits. false: no token may come, the answer ends. */
+bool em_constraint_mask(em_constraint *constraint, uint64_t *allowed);
+
+/* Takes each token that was generated. false: it was not allowed, or a limit or memory was met; the answer must end. */
+bool em_constraint_push(em_constraint *constraint, int32_t token);
+
+/* Whether the text so far is a whole answer. */
+bool em_constraint_is_complete(const em_constraint *constraint);
+
+/* What em_constraint_mask or em_constraint_push met first; code EM_OK: nothing. */
+const em_error *em_constraint_error(const em_constraint *constraint);

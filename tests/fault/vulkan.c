@@ -163,7 +163,7 @@ static bool is_quick(const outcome *o) {
  * says that it is done may keep its objects. */
 static bool ends_well(const outcome *o) {
   bool seems_to_hang = hook.fail_on && hook.failure != VK_ERROR_DEVICE_LOST && hook_n_waits > 0;
-  bool good = is_quick(o) && (hook_n_live() == 0 || seems_to_hang);
+  bool good = hook_n_live() == 0 || seems_to_hang;
   if (o->open.code != EM_OK)
     return good && is_clear(&o->open);
   for (int i = 0; i < N_ANSWERS; i++) {
@@ -205,12 +205,12 @@ static uint64_t worst_ns;
 static void run_one(const hook_wish *wish) {
   outcome o;
   run(wish, &o, NULL);
-  /* A busy computer may make one run slow; a hang comes back. */
-  if (!is_quick(&o)) {
+  /* A busy computer may make a run slow, now and then two of them; a hang comes back every time. */
+  for (int i = 0; i < 2 && !is_quick(&o); i++) {
     hook_forget();
     run(wish, &o, NULL);
   }
-  bool good = ends_well(&o);
+  bool good = is_quick(&o) && ends_well(&o);
   /* A device that fails once while it answers costs time, and no answer. */
   if (!wish->fail_on && o.open.code == EM_OK && (wish->failure == VK_ERROR_DEVICE_LOST || wish->failure == VK_TIMEOUT))
     good &= answers_all(&o) && o.n_notices == 0;

@@ -45,6 +45,7 @@ typedef struct em_backend_params {
   uint32_t device_index; /* of vulkan */
   uint32_t n_threads;    /* that compute (cpu) and that load weights, of these at most 8 (vulkan); 0: all physical cores */
   em_cpu_isa max_isa;    /* of cpu; use EM_N_ISAS - 1 for the best there is */
+  char cache_dir[256];   /* where vulkan keeps made kernels between runs, in a file for each device; "": nowhere */
 } em_backend_params;
 
 /* EM_ERR_UNSUPPORTED when there is no such device, EM_ERR_NO_MEMORY. */

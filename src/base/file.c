@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,6 +71,20 @@ fail:
   free(data);
   close(fd);
   return status;
+}
+
+bool em_file_cache_dir(char *out, size_t out_bytes) {
+  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  int n = -1;
+  /* A relative path is invalid by the specification and ignored. */
+  if (cache && cache[0] == '/')
+    n = snprintf(out, out_bytes, "%s/hearth", cache);
+  else if (home && home[0] == '/')
+    n = snprintf(out, out_bytes, "%s/.cache/hearth", home);
+  if (n >= 0 && (size_t)n < out_bytes)
+    return true;
+  out[0] = '\0';
+  return false;
 }
 
 em_status em_file_read_at(int fd, uint64_t offset, void *dst, size_t bytes, em_error *error) {

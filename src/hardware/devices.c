@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "hardware/devices.h"
 
+#include "base/file.h"
 #include "base/threads.h"
 #include "hardware/bandwidth.h"
 #include "hardware/hardware.h"
@@ -42,6 +43,7 @@ em_status em_device_parse(const char *name, em_backend_params *params, em_error 
     params->device_index = 0;
     return EM_OK;
   }
+  (void)em_file_cache_dir(params->cache_dir, sizeof params->cache_dir);
   if (strcmp(name, "vulkan") == 0)
     return choose_vulkan(params, error);
   unsigned index;

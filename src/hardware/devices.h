@@ -3,9 +3,10 @@
 
 #include "backend/backend.h"
 
-/* Sets kind and device_index of params from a name: "cpu", "vulkan" (the best graphics card) or "vulkan:N". Where
- * several cards are of the best kind, "vulkan" measures them, about a second each (em_hardware_measure). Errors:
- * EM_ERR_ARGUMENT for any other name, EM_ERR_UNSUPPORTED for a kind this build does not have. */
+/* Sets kind, device_index and, of a graphics card, cache_dir of params from a name: "cpu", "vulkan" (the best graphics
+ * card) or "vulkan:N". Where several cards are of the best kind, "vulkan" measures them, about a second each
+ * (em_hardware_measure). Errors: EM_ERR_ARGUMENT for any other name, EM_ERR_UNSUPPORTED for a kind this build does not
+ * have. */
 em_status em_device_parse(const char *name, em_backend_params *params, em_error *error) EM_MUST_USE;
 
 typedef struct em_device {

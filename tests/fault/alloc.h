@@ -81,7 +81,7 @@ void __wrap_free(void *data) {
   __real_free(data);
 }
 
-static void check_scenario(const char *name, em_status (*scenario)(void)) {
+static inline void check_scenario(const char *name, em_status (*scenario)(void)) {
   CHECK_INT(scenario(), EM_OK);
   size_t live = alloc_live;
   for (int on = 0; on < 2; on++) {

@@ -43,7 +43,13 @@ typedef struct hook_wish {
   uint32_t lacks_feature;      /* of those that were asked for, counted from 1; see hook_features. 0: none */
   bool least_limits;           /* what every device must allow, and no more */
   bool discrete;               /* the device seems to be a graphics card with memory of its own */
+  bool hides_memory;           /* that the host cannot write */
+  bool has_transfers;          /* and a family of queues for transfers alone */
+  uint64_t budget_bytes;       /* of the first heap, of which HOOK_USED_BYTES are used. 0: the truth */
+  bool other_cache;            /* another version of the driver, as far as pipelines go */
 } hook_wish;
+
+#define HOOK_USED_BYTES (1u << 20)
 
 /* What devices were made with while hook_records: features as the number of a VkBool32 in a structure, and extensions.
  */
@@ -64,6 +70,17 @@ static _Atomic uint32_t hook_n_calls, hook_n_waits, hook_n_failed, hook_n_destro
 static _Atomic uint64_t hook_largest_allocation;
 
 static _Atomic int32_t hook_live[HOOK_N_OBJECTS]; /* since the program began */
+
+/* Since hook_start: the most pieces of memory at a time, bytes of the host's memory that the device was given at a time
+ * while its own is hidden, command pools of the family for transfers, bytes that the last pipeline cache began with. */
+static int32_t hook_most_memory;
+static uint64_t hook_host_bytes, hook_most_host_bytes;
+static uint32_t hook_n_transfer_pools;
+static size_t hook_cache_bytes;
+static struct {
+  VkDeviceMemory memory;
+  uint64_t bytes;
+} hook_host_memory[64];
 
 static em_vk_functions real;
 
@@ -132,19 +149,21 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_CreateDevice(VkPhysicalDevice physical,
     spoil(out, sizeof *out);
     return result;
   }
-  result = real.CreateDevice(physical, info, callbacks, out);
+  VkDeviceCreateInfo true_info = *info;
+  if (hook.has_transfers) {
+    CHECK_INT(info->queueCreateInfoCount, 2);
+    true_info.queueCreateInfoCount = 1;
+  }
+  result = real.CreateDevice(physical, &true_info, callbacks, out);
   if (result == VK_SUCCESS)
     hook_live[HOOK_DEVICE]++;
   return result;
 }
 FREES(DestroyDevice, HOOK_DEVICE, device, (VkDevice device, CALLBACKS), (device, callbacks))
-FREES(FreeMemory, HOOK_MEMORY, memory, (VkDevice device, VkDeviceMemory memory, CALLBACKS), (device, memory, callbacks))
 PLAIN(MapMemory,
       (VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size, VkMemoryMapFlags flags,
        void **out),
       (device, memory, offset, size, flags, out))
-MAKES(CreateBuffer, HOOK_BUFFER, out, (VkDevice device, const VkBufferCreateInfo *info, CALLBACKS, VkBuffer *out),
-      (device, info, callbacks, out))
 FREES(DestroyBuffer, HOOK_BUFFER, buffer, (VkDevice device, VkBuffer buffer, CALLBACKS), (device, buffer, callbacks))
 PLAIN(BindBufferMemory, (VkDevice device, VkBuffer buffer, VkDeviceMemory memory, VkDeviceSize offset),
       (device, buffer, memory, offset))
@@ -158,18 +177,12 @@ MAKES(CreatePipelineLayout, HOOK_LAYOUT, out,
       (device, info, callbacks, out))
 FREES(DestroyPipelineLayout, HOOK_LAYOUT, layout, (VkDevice device, VkPipelineLayout layout, CALLBACKS),
       (device, layout, callbacks))
-MAKES(CreatePipelineCache, HOOK_CACHE, out,
-      (VkDevice device, const VkPipelineCacheCreateInfo *info, CALLBACKS, VkPipelineCache *out),
-      (device, info, callbacks, out))
 FREES(DestroyPipelineCache, HOOK_CACHE, cache, (VkDevice device, VkPipelineCache cache, CALLBACKS),
       (device, cache, callbacks))
 PLAIN(GetPipelineCacheData, (VkDevice device, VkPipelineCache cache, size_t *bytes, void *out),
       (device, cache, bytes, out))
 FREES(DestroyPipeline, HOOK_PIPELINE, pipeline, (VkDevice device, VkPipeline pipeline, CALLBACKS),
       (device, pipeline, callbacks))
-MAKES(CreateCommandPool, HOOK_POOL, out,
-      (VkDevice device, const VkCommandPoolCreateInfo *info, CALLBACKS, VkCommandPool *out),
-      (device, info, callbacks, out))
 FREES(DestroyCommandPool, HOOK_POOL, pool, (VkDevice device, VkCommandPool pool, CALLBACKS), (device, pool, callbacks))
 PLAIN(AllocateCommandBuffers, (VkDevice device, const VkCommandBufferAllocateInfo *info, VkCommandBuffer *out),
       (device, info, out))
@@ -195,9 +208,88 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_AllocateMemory(VkDevice device, const V
     spoil(out, sizeof *out);
     return result;
   }
-  result = real.AllocateMemory(device, info, callbacks, out);
+  VkMemoryAllocateInfo true_info = *info;
+  if (hook.hides_memory)
+    true_info.memoryTypeIndex = 0;
+  result = real.AllocateMemory(device, &true_info, callbacks, out);
+  if (result != VK_SUCCESS)
+    return result;
+  hook_live[HOOK_MEMORY]++;
+  if (hook_live[HOOK_MEMORY] > hook_most_memory)
+    hook_most_memory = hook_live[HOOK_MEMORY];
+  for (size_t i = 0; hook.hides_memory && info->memoryTypeIndex == 1 && i < 64; i++)
+    if (!hook_host_memory[i].memory) {
+      hook_host_memory[i].memory = *out;
+      hook_host_memory[i].bytes = info->allocationSize;
+      hook_host_bytes += info->allocationSize;
+      break;
+    }
+  if (hook_host_bytes > hook_most_host_bytes)
+    hook_most_host_bytes = hook_host_bytes;
+  return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_FreeMemory(VkDevice device, VkDeviceMemory memory, CALLBACKS) {
+  for (size_t i = 0; memory && i < 64; i++)
+    if (hook_host_memory[i].memory == memory) {
+      hook_host_memory[i].memory = VK_NULL_HANDLE;
+      hook_host_bytes -= hook_host_memory[i].bytes;
+    }
+  if (memory) {
+    hook_live[HOOK_MEMORY]--;
+    hook_n_destroyed++;
+  }
+  real.FreeMemory(device, memory, callbacks);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_CreateBuffer(VkDevice device, const VkBufferCreateInfo *info, CALLBACKS,
+                                                      VkBuffer *out) {
+  VkResult result = fault("CreateBuffer");
+  VkBufferCreateInfo true_info = *info;
+  if (result != VK_SUCCESS) {
+    spoil(out, sizeof *out);
+    return result;
+  }
+  if (hook.has_transfers) {
+    CHECK(info->sharingMode == VK_SHARING_MODE_CONCURRENT && info->queueFamilyIndexCount == 2);
+    true_info.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
+    true_info.queueFamilyIndexCount = 0;
+  }
+  result = real.CreateBuffer(device, &true_info, callbacks, out);
   if (result == VK_SUCCESS)
-    hook_live[HOOK_MEMORY]++;
+    hook_live[HOOK_BUFFER]++;
+  return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_CreatePipelineCache(VkDevice device, const VkPipelineCacheCreateInfo *info,
+                                                             CALLBACKS, VkPipelineCache *out) {
+  VkResult result = fault("CreatePipelineCache");
+  if (result != VK_SUCCESS) {
+    spoil(out, sizeof *out);
+    return result;
+  }
+  hook_cache_bytes = info->initialDataSize;
+  result = real.CreatePipelineCache(device, info, callbacks, out);
+  if (result == VK_SUCCESS)
+    hook_live[HOOK_CACHE]++;
+  return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL my_CreateCommandPool(VkDevice device, const VkCommandPoolCreateInfo *info,
+                                                           CALLBACKS, VkCommandPool *out) {
+  VkResult result = fault("CreateCommandPool");
+  VkCommandPoolCreateInfo true_info = *info;
+  if (result != VK_SUCCESS) {
+    spoil(out, sizeof *out);
+    return result;
+  }
+  if (hook.has_transfers && info->queueFamilyIndex == 1) {
+    true_info.queueFamilyIndex = 0;
+    hook_n_transfer_pools++;
+  }
+  result = real.CreateCommandPool(device, &true_info, callbacks, out);
+  if (result == VK_SUCCESS)
+    hook_live[HOOK_POOL]++;
   return result;
 }
 
@@ -352,6 +444,8 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevi
   real.GetPhysicalDeviceProperties2(physical, out);
   if (lacks("Vulkan 1.2"))
     out->properties.apiVersion = VK_API_VERSION_1_1;
+  if (hook.other_cache)
+    out->properties.pipelineCacheUUID[3] ^= 1;
   if (hook.discrete)
     out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
   if (hook.least_limits) {
@@ -414,6 +508,41 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceQueueFamilyProperties(VkPh
   real.GetPhysicalDeviceQueueFamilyProperties(physical, n, out);
   for (uint32_t i = 0; out && lacks("compute") && i < *n; i++)
     out[i].queueFlags &= ~(VkQueueFlags)VK_QUEUE_COMPUTE_BIT;
+  if (hook.has_transfers && out) { /* the caller has room for many */
+    CHECK_INT(*n, 1);
+    out[(*n)++] = (VkQueueFamilyProperties){.queueFlags = VK_QUEUE_TRANSFER_BIT, .queueCount = 1};
+  }
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetDeviceQueue(VkDevice device, uint32_t family, uint32_t index, VkQueue *out) {
+  real.GetDeviceQueue(device, hook.has_transfers ? 0 : family, index, out);
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceMemoryProperties2(VkPhysicalDevice physical,
+                                                                        VkPhysicalDeviceMemoryProperties2 *out) {
+  real.GetPhysicalDeviceMemoryProperties2(physical, out);
+  VkPhysicalDeviceMemoryProperties *memory = &out->memoryProperties;
+  if (hook.hides_memory) {
+    CHECK_INT(memory->memoryTypeCount, 1);
+    memory->memoryTypeCount = memory->memoryHeapCount = 2;
+    memory->memoryTypes[0].propertyFlags = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    memory->memoryTypes[1] =
+        (VkMemoryType){VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT, 1};
+    memory->memoryHeaps[1] = (VkMemoryHeap){.size = memory->memoryHeaps[0].size};
+  }
+  for (VkBaseOutStructure *next = out->pNext; next; next = next->pNext)
+    if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT && hook.budget_bytes) {
+      VkPhysicalDeviceMemoryBudgetPropertiesEXT *budget = (VkPhysicalDeviceMemoryBudgetPropertiesEXT *)next;
+      budget->heapBudget[0] = hook.budget_bytes;
+      budget->heapUsage[0] = HOOK_USED_BYTES;
+    }
+}
+
+static VKAPI_ATTR void VKAPI_CALL my_GetBufferMemoryRequirements(VkDevice device, VkBuffer buffer,
+                                                                 VkMemoryRequirements *out) {
+  real.GetBufferMemoryRequirements(device, buffer, out);
+  if (hook.hides_memory)
+    out->memoryTypeBits = 3;
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice device, const char *name) {
@@ -430,10 +559,13 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice de
   X(EnumeratePhysicalDevices)               \
   X(GetPhysicalDeviceProperties2)           \
   X(GetPhysicalDeviceFeatures2)             \
+  X(GetPhysicalDeviceMemoryProperties2)     \
   X(GetPhysicalDeviceQueueFamilyProperties) \
   X(EnumerateDeviceExtensionProperties)     \
   X(CreateDevice)                           \
   X(GetDeviceProcAddr)                      \
+  X(GetDeviceQueue)                         \
+  X(GetBufferMemoryRequirements)            \
   X(DestroyDevice)                          \
   X(AllocateMemory)                         \
   X(FreeMemory)                             \
@@ -465,10 +597,7 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice de
   X(SetDebugUtilsObjectNameEXT)
 
 /* Those that cannot fail and whose answers are left as they are. */
-static const char *const left_alone[] = {"GetPhysicalDeviceMemoryProperties2",
-                                         "GetDeviceQueue",
-                                         "GetBufferMemoryRequirements",
-                                         "GetBufferDeviceAddress",
+static const char *const left_alone[] = {"GetBufferDeviceAddress",
                                          "FreeCommandBuffers",
                                          "CmdBindPipeline",
                                          "CmdPushConstants",
@@ -515,6 +644,10 @@ static inline void hook_start(const hook_wish *wish) {
   hook = *wish;
   hook_n_calls = hook_n_waits = hook_n_failed = hook_n_destroyed = 0;
   hook_largest_allocation = 0;
+  hook_most_memory = hook_live[HOOK_MEMORY];
+  hook_most_host_bytes = hook_host_bytes;
+  hook_n_transfer_pools = 0;
+  hook_cache_bytes = 0;
   em_vk_hook = replace;
 }
 

@@ -201,9 +201,9 @@ static em_status take(em_vk *vk, const VkMemoryRequirements *needs, em_vk_place 
                       em_vk_block **out, uint64_t *offset, em_error *error) {
   em_status status = EM_OK;
   bool on_host = place == EM_VK_HOST || place == EM_VK_READBACK;
-  uint64_t block_bytes = vk->imports ? SOFTWARE_BLOCK_BYTES : on_host ? HOST_BLOCK_BYTES : BLOCK_BYTES;
+  uint64_t block_bytes = on_host ? HOST_BLOCK_BYTES : vk->imports ? SOFTWARE_BLOCK_BYTES : BLOCK_BYTES;
   block_bytes = block_bytes < vk->max_allocation_bytes ? block_bytes : vk->max_allocation_bytes;
-  bool shares = needs->size <= (vk->imports ? block_bytes : block_bytes / 8);
+  bool shares = needs->size <= (vk->imports && !on_host ? block_bytes : block_bytes / 8);
   for (em_vk_block *block = shares ? vk->blocks : NULL; block; block = block->next) {
     uint64_t start;
     if (block->place == place && block->type == type && em_align_up_u64(block->used, needs->alignment, &start) &&

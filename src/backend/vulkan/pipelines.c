@@ -102,7 +102,10 @@ static void *maker_main(void *user) {
   for (uint32_t i = 0; i < vulkan->n_pipelines && !makers->ending; i++)
     if (vulkan->pipelines[i].state == EM_VK_WANTED)
       make_unlocked(vulkan, &vulkan->pipelines[i]);
+  bool is_last = --makers->n_running == 0 && !makers->ending;
   pthread_mutex_unlock(&makers->lock);
+  if (is_last)
+    em_vk_cache_save(vulkan);
   return NULL;
 }
 
@@ -123,8 +126,11 @@ void em_vk_pipelines_start(em_vulkan *vulkan) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   /* Where the system gives no thread, they are made when they are asked for. */
+  pthread_mutex_lock(&makers->lock);
   while (makers->n < n && pthread_create(&makers->threads[makers->n], NULL, maker_main, vulkan) == 0)
     pthread_setname_np(makers->threads[makers->n++], "ember-pipelines");
+  makers->n_running = makers->n;
+  pthread_mutex_unlock(&makers->lock);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 

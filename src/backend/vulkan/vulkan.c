@@ -48,6 +48,7 @@ em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_e
   vulkan->n_threads = params->n_threads;
   EM_TRY(em_vk_open(params->device_index, &vulkan->vk, error));
   EM_TRY(em_vk_pipelines_open(vulkan, error));
+  em_vk_cache_open(vulkan, params->cache_dir);
   vulkan->base.fns = &functions;
   vulkan->base.kind = EM_DEVICE_VULKAN;
   snprintf(vulkan->base.name, sizeof vulkan->base.name, "vulkan:%u (%.40s)", params->device_index,

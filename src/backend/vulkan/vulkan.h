@@ -60,7 +60,7 @@ typedef struct em_vk_makers {
   bool is_open; /* the two above are made */
   bool ending;  /* make no more */
   pthread_t threads[EM_VK_MAX_MAKERS];
-  unsigned n;
+  unsigned n, n_running;
   uint64_t start_ns, ready_ns, waited_ns; /* when they began, when the last was made, and how long was waited for one */
 } em_vk_makers;
 
@@ -72,6 +72,8 @@ typedef struct em_vulkan {
   em_vk_pipeline_entry pipelines[EM_VK_MAX_PIPELINES];
   uint32_t n_pipelines;
   VkPipelineCache cache; /* or VK_NULL_HANDLE */
+  char cache_path[320];  /* of its file */
+  uint64_t cache_sum;    /* of what is in the file */
   em_vk_makers makers;
   /* That load weights; made with the first of them. */
   uint32_t n_threads; /* wanted; 0: all cores */
@@ -82,6 +84,13 @@ typedef struct em_vulkan {
 
 em_status em_vk_pipelines_open(em_vulkan *vulkan, em_error *error);
 void em_vk_pipelines_close(em_vulkan *vulkan);
+
+/* Begins with what is in the folder's file for this device (dir NULL or "": without a file). A file that is damaged, of
+ * another device, driver or build, larger than 16 MiB, or writable by others is not used. Never fails: without a cache
+ * pipelines only take longer to make. em_vk_cache_save writes the file if there is something new, on the thread that
+ * has made the last pipeline. */
+void em_vk_cache_open(em_vulkan *vulkan, const char *dir);
+void em_vk_cache_save(em_vulkan *vulkan);
 
 /* Says that a variant will be asked for; em_vk_pipelines_start then makes all such on threads, and returns at once. */
 em_status em_vk_pipeline_want(em_vulkan *vulkan, const em_vk_variant *variant, em_error *error);

@@ -105,13 +105,15 @@ static const char around[] =
     "\"functions\":\"[]\",\"datetime\":\"\",\"documents\":null";
 
 /* Renders the question and what follows it. *out stays NULL where the template does not want it. */
-static em_status render(const em_style_params *params, const char *answer, char **out, em_error *error) {
+static em_status render(const em_style_params *params, const char *answer, char **out, bool *gave_up, em_error *error) {
   em_status status = EM_OK;
   em_buffer text = {0};
   em_rendered rendered = {0};
   em_arena *arena = em_arena_new(0);
   const em_json *context;
   const char *question;
+  if (*gave_up)
+    goto fail;
   em_buffer_appendf(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}%s%s", EM_WORD_QUESTION, answer,
                     around);
   em_buffer_appendf(&text, ",\"add_generation_prompt\":%s,\"bos_token\":", answer[0] ? "false" : "true");
@@ -127,6 +129,7 @@ static em_status render(const em_style_params *params, const char *answer, char 
   status = em_template_render(params->template_, context, params->now_unix_s, &rendered, NULL);
   if (status == EM_ERR_NO_MEMORY)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
+  *gave_up = status == EM_ERR_LIMIT;
   if (status == EM_OK) {
     question = em_part_find_last((em_part){rendered.text, rendered.bytes}, EM_WORD_QUESTION);
     if (question && !(*out = strdup(question + strlen(EM_WORD_QUESTION))))
@@ -156,9 +159,9 @@ static em_status render_calls(const em_style_params *params, em_renders *out, em
   for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
     free(out->call);
     out->call = NULL;
-    EM_TRY(render(params, ways[i][0], &out->call, error));
+    EM_TRY(render(params, ways[i][0], &out->call, &out->gave_up, error));
     if (out->call && strstr(out->call, EM_WORD_FUNCTION) && strstr(out->call, EM_WORD_KEY)) {
-      EM_TRY(render(params, ways[i][1], &out->calls, error));
+      EM_TRY(render(params, ways[i][1], &out->calls, &out->gave_up, error));
       return EM_OK;
     }
   }
@@ -303,9 +306,9 @@ em_status em_style_find(const em_style_params *params, em_reply_style *out, em_e
     out->syntax = EM_CALLS_CHANNELS;
     return EM_OK;
   }
-  EM_TRY(render(params, "", &renders.prompt, error));
-  EM_TRY(render(params, ANSWER("\"" EM_WORD_ANSWER "\"", ""), &renders.content, error));
-  EM_TRY(render(params, ANSWER("\"" EM_WORD_ANSWER "\"", THOUGHT), &renders.thinking, error));
+  EM_TRY(render(params, "", &renders.prompt, &renders.gave_up, error));
+  EM_TRY(render(params, ANSWER("\"" EM_WORD_ANSWER "\"", ""), &renders.content, &renders.gave_up, error));
+  EM_TRY(render(params, ANSWER("\"" EM_WORD_ANSWER "\"", THOUGHT), &renders.thinking, &renders.gave_up, error));
   EM_TRY(render_calls(params, &renders, error));
   find_thinking(params, &renders, out);
   EM_TRY(em_style_find_calls(params, &renders, out, error));

@@ -275,10 +275,87 @@ static void check_random_answers(void) {
   em_dialog_free(dialog);
 }
 
+/* --- Thinking and calls ---------------------------------------------------------------------------------------------- */
+
+static const char *const thinking_template =
+    "{% for m in messages %}<start>{{ m.role }}\n{{ m.content.split('</think>')[-1] if m.content }}{% for t in m.tool_calls or [] %}"
+    "<table>{\"name\": \"{{ t.function.name }}\", \"arguments\": {{ t.function.arguments | tojson }}}<bos>{% endfor %}<end>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start>assistant\n<think>\n{% endif %}";
+
+typedef struct deltas {
+  em_reply_message message;
+  size_t n;
+} deltas;
+
+static bool count_delta(void *user, const em_delta *delta) {
+  deltas *all = user;
+  all->n++;
+  return em_reply_message_take(&all->message, delta);
+}
+
+/* Pushes text, byte by byte; a capital T stands for <table>, B for <bos>, $ for the end. */
+static em_reply_state push_text(em_reply *reply, const char *text, em_buffer *out) {
+  em_reply_state state = EM_REPLY_GOES_ON;
+  for (; *text && state == EM_REPLY_GOES_ON; text++)
+    state = em_reply_push(reply, *text == 'T' ? TABLE : *text == 'B' ? BOS : *text == '$' ? END : (unsigned char)*text, out);
+  return state;
+}
+
+static void check_kinds(void) {
+  em_dialog *dialog = open_dialog(thinking_template, false);
+  const em_json *tools;
+  em_arena *arena = em_arena_new(0);
+  em_reply *reply = NULL;
+  em_buffer out = {0};
+  deltas all = {0};
+  em_reply_params params = {.sink = count_delta, .user = &all};
+  CHECK_INT(em_json_parse(arena, "[{\"name\":\"f\"}]", 14, 0, &tools, NULL), EM_OK);
+  CHECK_TEXT(em_dialog_style(dialog)->think_end, "</think>");
+  CHECK(em_dialog_style(dialog)->opens_thinking);
+  /* Content alone: what the model thinks is left out, its calls are not. */
+  CHECK_INT(em_reply_new(dialog, NULL, 0, false, &reply, NULL), EM_OK);
+  CHECK_INT(push_text(reply, "why\n</think>\nso T{\"name\": \"f\"}$", &out), EM_REPLY_ENDED);
+  CHECK_TEXT(out.data, "so <table>{\"name\": \"f\"}");
+  em_reply_free(reply);
+  em_buffer_clear(&out);
+  /* All kinds; a control token that is a mark is seen. */
+  params.tools = tools;
+  CHECK_INT(em_reply_open(dialog, &params, &reply, NULL), EM_OK);
+  CHECK_INT(push_text(reply, "why\n</think>\nso T{\"name\": \"f\", \"arguments\": {\"a\": [1]}}B done", NULL), EM_REPLY_GOES_ON);
+  CHECK(em_reply_flush(reply, NULL));
+  CHECK_TEXT(all.message.thinking.data, "why");
+  CHECK_TEXT(all.message.content.data, "so done");
+  CHECK_INT(all.message.n_calls, 1);
+  CHECK_TEXT(all.message.calls[0].name.data, "f");
+  CHECK_TEXT(all.message.calls[0].arguments.data, "{\"a\": [1]}");
+  CHECK(all.n > 8);
+  em_reply_free(reply);
+  em_reply_message_clear(&all.message);
+  /* A stop string ends the thinking, too. */
+  static const char *const stops[] = {"hy"};
+  params.stops = stops;
+  params.n_stops = 1;
+  CHECK_INT(em_reply_open(dialog, &params, &reply, NULL), EM_OK);
+  CHECK_INT(push_text(reply, "why", NULL), EM_REPLY_STOPPED);
+  CHECK_TEXT(all.message.thinking.data, "w");
+  em_reply_free(reply);
+  em_reply_message_clear(&all.message);
+  /* Plain text stays as it is. */
+  params = (em_reply_params){.plain = true};
+  CHECK_INT(em_reply_open(dialog, &params, &reply, NULL), EM_OK);
+  CHECK_INT(push_text(reply, "why</think> soT$", &out), EM_REPLY_ENDED);
+  CHECK_TEXT(out.data, "why</think> so<table>");
+  em_reply_free(reply);
+  em_buffer_clear(&out);
+  em_arena_free(arena);
+  em_dialog_free(dialog);
+}
+
 int main(void) {
   check_prompts();
   check_templates();
   check_answers();
   check_random_answers();
+  check_kinds();
   return check_done();
 }

@@ -109,8 +109,10 @@ em_step em_splitter_until(em_splitter *splitter, const char *const *marks, size_
       result = EM_STEP_ON;
       break;
     }
-    if ((stops[0] && memchr(stops, text[i], strlen(stops) + 1)) || out->bytes + i >= max_bytes)
-      return EM_STEP_FAIL;
+    if ((stops[0] && memchr(stops, text[i], strlen(stops) + 1)) || out->bytes + i >= max_bytes) {
+      result = EM_STEP_FAIL;
+      break;
+    }
   }
   em_buffer_append(out, text, i);
   em_splitter_consume(splitter, i);
@@ -209,11 +211,17 @@ static void fail_call(em_splitter *splitter) {
     end_trial_as_thinking(splitter);
     return;
   }
+  bool in_key = splitter->mode == EM_MODE_TAG_KEY;
   splitter->mode = EM_MODE_CONTENT;
   splitter->keeps_raw = splitter->in_list = false;
   splitter->began = true;
-  if (!splitter->call_open)
+  if (!splitter->call_open) {
     em_splitter_give_text(splitter, splitter->raw.data, splitter->raw.bytes);
+  } else if (in_key) {
+    /* The name of a parameter that is none. */
+    em_splitter_give_text(splitter, splitter->style.key_start, strlen(splitter->style.key_start));
+    em_splitter_give_text(splitter, splitter->key.data, splitter->key.bytes);
+  }
   splitter->raw.bytes = 0;
   splitter->call_open = false;
 }
@@ -350,7 +358,6 @@ static void begin_calls(em_splitter *splitter, em_mark_means means) {
     splitter->on_trial = true;
     splitter->raw.bytes = splitter->queue.bytes = 0;
     splitter->n_calls_before = splitter->n_calls;
-    splitter->scanned = splitter->at;
   }
   splitter->n_calls_section = splitter->n_calls;
   splitter->in_list = false;
@@ -411,11 +418,17 @@ static void take_mark(em_splitter *splitter, em_mark_means means, size_t bytes) 
   em_splitter_consume(splitter, bytes);
 }
 
+/* Whether a call may begin without a mark. */
+static bool is_bare(const em_splitter *splitter) {
+  return splitter->params.finds_calls && splitter->style.syntax == EM_CALLS_JSON && !splitter->style.section_start[0] &&
+         !splitter->params.is_json;
+}
+
 /* Whether white space waits for what follows it. */
 static bool holds_space(const em_splitter *splitter) {
   if (splitter->mode == EM_MODE_THINKING)
     return !splitter->params.keeps_thinking;
-  return splitter->held_mark || splitter->params.is_json || (!splitter->began && splitter->content_marks.n > 0);
+  return splitter->held_mark || splitter->params.is_json || (!splitter->began && (splitter->content_marks.n > 0 || is_bare(splitter)));
 }
 
 static em_step text_step(em_splitter *splitter) {
@@ -427,8 +440,7 @@ static em_step text_step(em_splitter *splitter) {
   uint32_t character;
   while (n < left && !marks->first[(unsigned char)text[n]] && !(holds && em_is_space(text[n])))
     n++;
-  if (splitter->params.finds_calls && splitter->style.syntax == EM_CALLS_JSON && !splitter->style.section_start[0] &&
-      !splitter->params.is_json && !splitter->began && splitter->mode == EM_MODE_CONTENT && n > 0 &&
+  if (n > 0 && !splitter->began && splitter->mode == EM_MODE_CONTENT && is_bare(splitter) &&
       (text[0] == '{' || text[0] == '[')) {
     begin_calls(splitter, EM_MEANS_SECTION);
     return EM_STEP_ON;

@@ -218,8 +218,8 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
     em_json_write_string(out, facts->architecture, strlen(facts->architecture));
     em_buffer_append_text(out, ",\"device\":");
     em_json_write_string(out, facts->device, strlen(facts->device));
-    em_buffer_appendf(out, ",\"repeats\":%u,\"depth\":%u,\"slots\":%u,\"load_s\":", set->n_repeats, set->depth,
-                      set->n_slots);
+    em_buffer_appendf(out, ",\"layers\":%u,\"gpu_layers\":%u,\"repeats\":%u,\"depth\":%u,\"slots\":%u,\"load_s\":",
+                      facts->n_layers, facts->n_gpu_layers, set->n_repeats, set->depth, set->n_slots);
     em_json_write_real(out, (double)facts->load_ns / 1e9);
     write_real(out, "weights_s", (double)facts->weights_ns / 1e9);
     em_buffer_appendf(out, ",\"kernels\":%u", facts->prepare.n_kernels);
@@ -246,6 +246,9 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
   }
   em_buffer_appendf(out, "%s on %s, loaded in %.2f s\n", facts->architecture, facts->device,
                     (double)facts->load_ns / 1e9);
+  if (facts->memory.n_parts > 1)
+    em_buffer_appendf(out, "%u of %u layers there, the others on the processor\n", facts->n_gpu_layers,
+                      facts->n_layers);
   if (set->n_prefill > 0)
     em_buffer_appendf(out, "prefill  %5u tokens  %9.2f tokens/s  (%.2f to %.2f in %u runs)\n", set->n_prefill,
                       r->prefill.median, r->prefill.min, r->prefill.max, set->n_repeats);
@@ -258,6 +261,18 @@ static void write_report(const settings *set, const em_engine_facts *facts, cons
       em_buffer_appendf(out, "the device reads %.1f GB/s: at most %.1f tokens/s, of which this is %.0f %%\n",
                         r->bandwidth / 1e9, ceiling, share * 100);
   }
+}
+
+/* What the engine's devices read together where they share the model: each its part, one after the other. */
+static em_status shared_bandwidth(const em_engine_facts *facts, const settings *set, double device, double *out,
+                                  em_error *error) {
+  const em_part_plan *parts = facts->memory.parts;
+  em_advisor_share shares[2] = {{parts[0].weights_bytes_per_token, 0},
+                                {parts[1].weights_bytes_per_token, (uint64_t)device}};
+  em_status status = em_hardware_read_bandwidth(set->n_threads, &shares[0].bytes_per_s, error);
+
+  *out = em_advisor_shared_ceiling(shares, 2) * (double)(shares[0].token_bytes + shares[1].token_bytes);
+  return status;
 }
 
 static em_status measure(em_engine *engine, const settings *set, report *out, em_error *error) {
@@ -312,7 +327,6 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
       {"--threads", HEARTH_CLI_COUNT, &set.n_threads, NULL},
       {"--json", HEARTH_CLI_FLAG, &set.json, NULL},
       {"--gpu-layers", HEARTH_CLI_COUNT, &set.gpu_layers, &set.says_gpu_layers},
-
   };
   em_engine_params params;
   em_gguf *gguf = NULL;
@@ -351,10 +365,14 @@ int hearth_cli_bench(const hearth_cli_command *command, int argc, char **argv) {
                    em_engine_get_facts(engine)->context_tokens));
 
   /* Before and after: other programs may have taken their share of one. */
+  if (em_engine_get_facts(engine)->n_gpu_layers == 0)
+    params.backend.kind = EM_DEVICE_CPU;
   EM_TRY(em_hardware_measure(&params.backend, &speed[0], &error));
   EM_TRY(measure(engine, &set, &r, &error));
   EM_TRY(em_hardware_measure(&params.backend, &speed[1], &error));
   r.bandwidth = (double)(speed[speed[1].read_bytes_per_s > speed[0].read_bytes_per_s].read_bytes_per_s);
+  if (em_engine_get_facts(engine)->memory.n_parts > 1)
+    EM_TRY(shared_bandwidth(em_engine_get_facts(engine), &set, r.bandwidth, &r.bandwidth, &error));
   write_report(&set, em_engine_get_facts(engine), &r, &output);
   EM_TRY(hearth_cli_print(&output, &error));
 

@@ -7,7 +7,7 @@
 
 static char *file;
 static size_t file_bytes;
-static const em_engine_params params = {
+static em_engine_params params = {
     .backend = {.kind = EM_DEVICE_CPU, .n_threads = 1, .max_isa = EM_N_ISAS - 1},
     .n_slots = 2,
     .context_tokens = 512,
@@ -16,9 +16,10 @@ static const em_engine_params params = {
     .memory_limit_bytes = 64 << 20,
 };
 
+static em_memory_plan plan;
+
 static em_status scenario_plan(void) {
   em_gguf *gguf = NULL;
-  em_memory_plan plan;
   em_status status = em_gguf_open_memory(file, file_bytes, file_bytes, &gguf, NULL);
   if (status == EM_OK)
     status = em_engine_plan(gguf, &params, &plan, NULL);
@@ -81,6 +82,23 @@ int main(void) {
   file = tiny_model_make(&model, &file_bytes);
   check_scenario("plan", scenario_plan);
   check_scenario("answer", scenario_answer);
+  free(file);
+
+  /* A device that computes nothing has the second of two layers. */
+  tiny_model two = model;
+  two.n_layers = 2;
+  file = tiny_model_make(&two, &file_bytes);
+  params.backend.kind = EM_DEVICE_NULL;
+  params.says_gpu_layers = true;
+  params.n_gpu_layers = 1;
+  check_scenario("answer of two devices", scenario_answer);
+  params.says_gpu_layers = false;
+  params.processor_bytes_per_s = 1;
+  params.device_bytes_per_s = 2;
+  CHECK_INT(scenario_plan(), EM_OK);
+  params.device_memory_limit_bytes = plan.total_bytes / 2;
+  check_scenario("plan for two devices", scenario_plan);
+  CHECK_INT(plan.n_parts, 2);
   free(file);
   return check_done();
 }

@@ -52,13 +52,22 @@ static void show_chosen(HearthModelChooser *self) {
   }
 }
 
-/* Which device answers, with what the engine calls it below. */
+/* Which device answers, with what the engine calls it below, and with how the layers are shared. */
 static void show_device(HearthModelChooser *self) {
   const HearthModelFacts *facts = hearth_model_loader_get_facts(self->loader);
 
   gtk_widget_set_visible(self->device_box, facts != NULL);
   if (!facts)
     return;
+  if (facts->gpu_layers > 0 && facts->gpu_layers < facts->layers) {
+    /* Translators: of a model, whose other layers are on the processor; then the engine's name for the card. */
+    g_autofree char *detail = g_strdup_printf(_("%u of %u layers on the graphics card\n%s"), facts->gpu_layers,
+                                              facts->layers, facts->device);
+
+    gtk_label_set_text(self->device_label, _("The graphics card and the processor answer"));
+    gtk_label_set_text(self->device_detail, detail);
+    return;
+  }
   gtk_label_set_text(self->device_label, g_str_has_prefix(facts->device, "vulkan") ? _("The graphics card answers")
                                                                                    : _("The processor answers"));
   gtk_label_set_text(self->device_detail, facts->device);

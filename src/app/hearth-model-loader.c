@@ -185,6 +185,8 @@ static void device_changed_cb(HearthModelLoader *self, const char *device, const
     return;
   g_set_str(&self->facts->device, device);
   g_set_str(&self->facts->device_notice, sentence);
+  if (!g_str_has_prefix(device, "vulkan"))
+    self->facts->gpu_layers = 0;
   g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_DEVICE_NOTICE]);
 }
 

@@ -85,6 +85,8 @@ static HearthModelFacts *facts_from_variant(GVariant *dictionary) {
   g_variant_lookup(dictionary, "template-problem", "s", &facts->template_problem);
   g_variant_lookup(dictionary, "device-notice", "s", &facts->device_notice);
   g_variant_lookup(dictionary, "device-reason", "s", &facts->device_reason);
+  g_variant_lookup(dictionary, "layers", "u", &facts->layers);
+  g_variant_lookup(dictionary, "gpu-layers", "u", &facts->gpu_layers);
   g_variant_lookup(dictionary, "context-tokens", "u", &facts->context_tokens);
   g_variant_lookup(dictionary, "train-context-tokens", "u", &facts->train_context_tokens);
   g_variant_lookup(dictionary, "parameters", "t", &facts->parameters);

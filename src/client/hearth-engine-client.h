@@ -56,6 +56,7 @@ typedef struct {
   char *architecture, *device, *template_problem;
   char *device_notice, *device_reason; /* why the processor answers though there is a graphics card: for people, and the
                                           details; else "" */
+  guint layers, gpu_layers;            /* of the layers, those on the graphics card; the others are on the processor */
   guint context_tokens, train_context_tokens;
   guint64 parameters, weights_bytes, kv_bytes, working_bytes, available_bytes, weights_bytes_per_token,
       kv_bytes_per_token;

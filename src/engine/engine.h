@@ -32,6 +32,8 @@ typedef struct em_engine_params {
                                   available now, less a reserve for everything else */
   uint64_t device_memory_limit_bytes; /* the same of a graphics device's memory, which then counts as its own; 0: what
                                          it has */
+  uint64_t device_freed_bytes; /* of a graphics device's memory, what will be free beside what is free now when the
+                                  model is opened: another model's that goes before */
   bool says_gpu_layers; /* whether n_gpu_layers says how many of the model's layers, the last ones, and its head live on
                            the graphics device; 0: nothing does, all of them or more: everything. Otherwise the engine
                            decides: everything where it fits */

@@ -242,7 +242,7 @@ static em_status choose_placement(em_sizer *p, em_error *error) {
     uint32_t n = p->params->n_gpu_layers;
     EM_TRY(em_sizer_place(p, n < n_layers ? 1 + n_layers - n : 0, error));
     if (n < n_layers)
-      write_placement(p->plan, "%u of the %u layers are on the graphics card, as asked for.", n, n_layers);
+      write_placement(p->plan, "On the graphics card, as asked for: %u of the %u layers.", n, n_layers);
     else
       write_placement(p->plan, "Everything is on the graphics card, as asked for.");
     return choose_sizes(p, error);

@@ -18,7 +18,10 @@ static em_status find_available(const em_sizer *sizer, bool on_chosen, uint64_t 
   const em_engine_params *params = sizer->params;
   uint64_t most = on_chosen ? em_backend_available_memory(sizer->devices->chosen) : UINT64_MAX;
   if (on_chosen && em_sizer_has_own_memory(sizer)) {
-    *out = params->device_memory_limit_bytes > 0 ? params->device_memory_limit_bytes : most;
+    if (!em_add_u64(most, params->device_freed_bytes, out))
+      *out = UINT64_MAX;
+    if (params->device_memory_limit_bytes > 0)
+      *out = params->device_memory_limit_bytes;
     return EM_OK;
   }
   *out = params->memory_limit_bytes;

@@ -135,16 +135,27 @@ static guint64 resident_bytes(void) {
   return resident * (guint64)sysconf(_SC_PAGESIZE);
 }
 
-/* Whether the model fits once the one that is loaded is gone; nothing is freed for a model that does not. */
-static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_params params, em_error *error) {
-  em_memory_plan plan;
+/* Whether the model fits once the one that is loaded is gone; nothing is freed for a model that does not. What was
+ * measured on the way need not be measured again. */
+static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_params *wanted, em_error *error) {
+  em_engine_params params = *wanted;
+  em_memory_plan plan = {0};
   em_memory_state memory;
+  em_status status;
 
   if (host->engine && em_hardware_memory(NULL, &memory, NULL) == EM_OK) {
     memory.available_bytes += MIN(em_engine_get_facts(host->engine)->memory.total_bytes, resident_bytes());
     params.memory_limit_bytes = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
   }
-  return em_engine_plan(gguf, &params, &plan, error);
+  if (host->engine && em_engine_get_facts(host->engine)->n_gpu_layers > 0) {
+    const em_memory_plan *loaded = &em_engine_get_facts(host->engine)->memory;
+
+    params.device_freed_bytes = loaded->parts[loaded->n_parts - 1].total_bytes;
+  }
+  status = em_engine_plan(gguf, &params, &plan, error);
+  wanted->processor_bytes_per_s = plan.processor_bytes_per_s;
+  wanted->device_bytes_per_s = plan.device_bytes_per_s;
+  return status;
 }
 
 static em_status choose_device(Load *load, em_error *error) {
@@ -197,9 +208,9 @@ static void load(HearthHost *host, GTask *task) {
   EM_TRY(check_cancelled(load, &error));
   EM_TRY(choose_device(load, &error));
   EM_TRY(em_gguf_open(load->path, &gguf, &error));
-  status = check_fit(host, gguf, load->params, &error);
+  status = check_fit(host, gguf, &load->params, &error);
   if (leave_graphics_card(load, status, &error))
-    status = check_fit(host, gguf, load->params, &error);
+    status = check_fit(host, gguf, &load->params, &error);
   EM_TRY(status);
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
   EM_TRY(check_cancelled(load, &error));

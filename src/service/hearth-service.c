@@ -100,6 +100,8 @@ static GVariant *facts_to_variant(const HearthHostModel *model) {
 
   g_variant_dict_insert(&dict, "architecture", "s", facts->architecture);
   g_variant_dict_insert(&dict, "device", "s", device);
+  g_variant_dict_insert(&dict, "layers", "u", facts->n_layers);
+  g_variant_dict_insert(&dict, "gpu-layers", "u", facts->n_gpu_layers);
   g_variant_dict_insert(&dict, "context-tokens", "u", facts->context_tokens);
   g_variant_dict_insert(&dict, "train-context-tokens", "u", facts->train_context_tokens);
   g_variant_dict_insert(&dict, "parameters", "t", facts->n_parameters);

@@ -99,6 +99,7 @@ static void test_load_and_answer(HearthEngineClient *client) {
     return;
   CHECK_TEXT(loading.facts->architecture, "llama");
   CHECK(g_str_has_prefix(loading.facts->device, "cpu"));
+  CHECK(loading.facts->layers > 0 && loading.facts->gpu_layers == 0);
   CHECK_INT(loading.facts->context_tokens, 2048);
   CHECK_INT(loading.facts->train_context_tokens, 2048);
   CHECK(loading.facts->parameters > 0 && loading.facts->weights_bytes > 0 && loading.facts->kv_bytes > 0);

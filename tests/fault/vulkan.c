@@ -459,14 +459,14 @@ static void test_shared(void) {
   CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);
   n_gpu_layers = 1;
   outcome o;
-  run(&(hook_wish){.only = "QueueSubmit"}, &normal, NULL);
+  run(&(hook_wish){.only = "QueueSubmit"}, &normal, count_submits);
   uint32_t n_submits = hook_n_calls;
   CHECK(answers_all(&normal) && normal.n_notices == 0 && normal.n_gpu_layers == 1 && hook_n_live() == 0);
   hook_wish wish = {.failure = VK_ERROR_DEVICE_LOST, .only = "QueueSubmit"};
   wish.fail_at = n_submits - 1;
   run(&wish, &o, NULL);
   CHECK(answers_all(&o) && ends_well(&o) && o.n_notices == 0 && o.n_gpu_layers == 1);
-  wish.fail_at = n_submits / 2;
+  wish.fail_at = n_submits_at_first;
   for (int lost = 0; lost < 2; lost++) {
     run(lost ? &(hook_wish){0} : &wish, &o, lost ? lose_for_good : fail_next_wait);
     CHECK(answers_all(&o));

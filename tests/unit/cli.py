@@ -206,6 +206,7 @@ def test_inspect(model, folder):
           memory["weights_bytes"] + memory["kv_bytes"] + memory["working_bytes"], "inspect --json: memory")
     less = json.loads(run("inspect", model, "--json", "--context", "512")[0])["memory"]
     check(less["context_tokens"] == 512 and less["kv_bytes"] * 4 == memory["kv_bytes"], "inspect --context")
+    check(len(facts["placement"]["parts"]) == 1 and "processor" in facts["placement"]["sentence"], "inspect --json: placement")
 
     # Nothing in a file reaches the terminal's controls.
     red = os.path.join(folder, "red.gguf")
@@ -260,6 +261,29 @@ def test_bench_ops():
     run("bench", "--ops", "model.gguf", code=2)
 
 
+def test_gpu_layers(model):
+    """The model has two layers."""
+    out, _ = run("inspect", model, "--gpu-layers", "1")
+    check("the device is cpu" in out, "inspect says where layers cannot be")
+    for words in (("run", model, "-p", "the", "-n", "4"), ("bench", model, "-n", "1", "-r", "1")):
+        _, said = run(*words, "--gpu-layers", "1", code=1)
+        check("the device is cpu" in said, f"layers on a graphics card that is not asked for: {said}")
+    run("run", model, "-p", "the", "-n", "4", "--gpu-layers", "0")
+    software = [d["name"] for d in json.loads(run("devices", "--json", drivers=True)[0]) if d["name"].startswith("vulkan")]
+    if not software:
+        return
+    where = ("--device", software[0], "--gpu-layers", "1")
+    parts = json.loads(run("inspect", model, "--json", *where, drivers=True)[0])["placement"]["parts"]
+    check([part["layers"] for part in parts] == [1, 1], f"inspect --gpu-layers: {parts}")
+    check([part["embedding"] for part in parts] == [True, False], f"inspect --gpu-layers: {parts}")
+    check([part["head"] for part in parts] == [False, True], f"inspect --gpu-layers: {parts}")
+    out, _ = run("inspect", model, *where, drivers=True)
+    check("On the graphics card, as asked for: 1 of the 2 layers." in out, "inspect says what lives where")
+    check("the embedding, layer 0" in out and "layer 1, the head" in out, "inspect says which layers")
+    here = run("run", model, "-p", "the", "-n", "8", "--temperature", "0")[0]
+    check(run("run", model, "-p", "the", "-n", "8", "--temperature", "0", *where, drivers=True)[0] == here, "run --gpu-layers")
+
+
 def test_devices():
     out, _ = run("devices", drivers=True)
     first = out.split("\n")[0].split("\t")
@@ -288,6 +312,7 @@ def main():
         test_inspect(model, folder)
         test_bench(model)
         test_bench_ops()
+        test_gpu_layers(model)
         test_devices()
     print(f"{n_checks} checks, {len(failures)} failed")
     sys.exit(1 if failures or n_checks == 0 else 0)

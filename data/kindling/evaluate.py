@@ -50,6 +50,8 @@ def cases():
     made = []
     for question, text in heldout.read_questions():
         made.append((question.group, chat.prompt([{"role": "user", "content": text}]), question.is_right))
+    for question, text in heldout.read_questions(far=True):
+        made.append(("far", chat.prompt([{"role": "user", "content": text}]), question.is_right))
     for text in heldout.read_unknown():
         made.append(("unknown", chat.prompt([{"role": "user", "content": text}]),
                      lambda answer: re.search(unknown.MUST["en"], answer, re.I) is not None))
@@ -96,11 +98,11 @@ def evaluate(given):
         if given.show and not good:
             said = prompt.rsplit(f"{chat.START}user\n", 1)[1].split(chat.END)[0]
             print(f"[{group}] {said}\n    {answers[prompt]}")
-    asked = [group for group in total if group not in ("unknown", "tools", "json valid", "json right")]
+    asked = [group for group in total if group not in ("far", "unknown", "tools", "json valid", "json right")]
     for group in total:
         print(f"{group:12} {right[group]:4} of {total[group]:4}  {100 * right[group] / total[group]:5.1f} %")
     known, n_known = sum(right[g] for g in asked), sum(total[g] for g in asked)
-    print(f"{'phrasings':12} {known:4} of {n_known:4}  {100 * known / n_known:5.1f} %   (all but unknown, tools and json)")
+    print(f"{'phrasings':12} {known:4} of {n_known:4}  {100 * known / n_known:5.1f} %   (all but far, unknown, tools and json)")
     if given.answers:
         with open(given.answers, "w", encoding="utf-8") as out:
             json.dump(answers, out, ensure_ascii=False, indent=1, sort_keys=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cases kept out of the corpus: phrasings marked ~ in the questions, heldout/unknown.txt, heldout/other.jsonl (thinking,
+"""The cases kept out of the corpus: phrasings marked ~ and % in the questions, heldout/unknown.txt, heldout/other.jsonl (thinking,
 Markdown, stories and follow-ups), heldout/tools.jsonl and heldout/json.jsonl.
 
     heldout.py CORPUS.jsonl...    fails when one of them occurs in a corpus
@@ -18,10 +18,10 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "heldout")
 SEED, N_TOOLS, N_JSON = 20260, 100, 80
 
 
-def read_questions():
-    """[(question, phrasing)] of every group."""
+def read_questions(far=False):
+    """[(question, phrasing)] of every group: those marked ~, or, far, those marked %."""
     read = questions.read_all((*questions.GROUPS, "languages", "smalltalk"))
-    return [(question, text) for question in read for text in question.held_out]
+    return [(question, text) for question in read for text in (question.far if far else question.held_out)]
 
 
 def read_unknown():
@@ -40,7 +40,7 @@ def read_cases(name):
 
 def normal_forms():
     """Of everything a person says in the held-out cases."""
-    texts = [text for _, text in read_questions()] + read_unknown() + [case["question"] for case in read_cases("tools")]
+    texts = [text for far in (False, True) for _, text in read_questions(far)] + read_unknown() + [case["question"] for case in read_cases("tools")]
     texts += [case["messages"][-1]["content"] for name in ("json", "other") for case in read_cases(name)]
     return {questions.normal_form(text) for text in texts}
 

@@ -4,6 +4,7 @@
     @ id
     ? a phrasing; (this|that) stands for either, (word|) for the word or nothing
     ~ a phrasing that is kept out of the corpus, for the evaluation
+    % another one kept out, that shares few words with the others: how far understanding reaches
     ! an answer
     + a regular expression that a right answer matches
     - one that it does not match
@@ -26,6 +27,7 @@ class Question:
     group: str
     phrasings: list = field(default_factory=list)
     held_out: list = field(default_factory=list)
+    far: list = field(default_factory=list)
     answers: list = field(default_factory=list)
     must: list = field(default_factory=list)
     must_not: list = field(default_factory=list)
@@ -42,7 +44,7 @@ class Question:
 def read(group):
     """The questions of one file, checked for what is missing."""
     questions = []
-    fields = {"?": "phrasings", "~": "held_out", "!": "answers", "+": "must", "-": "must_not"}
+    fields = {"?": "phrasings", "~": "held_out", "%": "far", "!": "answers", "+": "must", "-": "must_not"}
     path = os.path.join(FOLDER, "questions", group + ".txt")
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):

@@ -5,6 +5,8 @@
 #include "../common/common.glsl"
 #include "../common/keys.glsl"
 
+const uint FOLD = 16u; // members of a class
+
 layout(local_size_x = 64) in;
 
 layout(buffer_reference, scalar, buffer_reference_align = 8) buffer KeysOut { uint64_t v[]; };
@@ -22,7 +24,11 @@ void main() {
   if (o >= push.step.v[STEP_N_OUTPUTS] || c >= push.n_classes)
     return;
   uint64_t best = 0ul;
-  for (uint i = c; i < push.width; i += push.n_classes)
-    best = max(best, key_of(push.x.v[o * push.width + i], i));
+  // Loads that depend on nothing are all on their way at once.
+  [[unroll]] for (uint j = 0u; j < FOLD; j++) {
+    const uint i = c + j * push.n_classes;
+    const float value = push.x.v[o * push.width + min(i, push.width - 1u)];
+    best = i < push.width ? max(best, key_of(value, i)) : best;
+  }
   push.keys.v[o * push.n_classes + c] = best;
 }

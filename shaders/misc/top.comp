@@ -70,8 +70,11 @@ void main() {
     least = 0ul;
   for (uint c = lane; c < n_folded; c += N) {
     uint64_t best = 0ul;
-    for (uint i = c; i < push.n_classes; i += n_folded)
-      best = max(best, push.keys.v[keys + i]);
+    [[unroll]] for (uint j = 0u; j < FOLD; j++) {
+      const uint i = c + j * n_folded;
+      const uint64_t key = push.keys.v[keys + min(i, push.n_classes - 1u)];
+      best = i < push.n_classes ? max(best, key) : best;
+    }
     list[c] = best;
   }
   barrier();

@@ -173,10 +173,12 @@ typedef uint64_t em_request_id; /* never 0, never reused */
 em_status em_engine_submit(em_engine *engine, const em_request_params *params, em_request_id *out,
                            em_error *error) EM_MUST_USE;
 
-/* Asks a request to end; it ends with EM_FINISH_CANCELLED within one step. Unknown ids are ignored. Thread-safe. */
+/* Asks a request to end; it ends with EM_FINISH_CANCELLED within what em_engine_step does at once. Unknown ids are
+ * ignored. Thread-safe. */
 void em_engine_cancel(em_engine *engine, em_request_id id);
 
-/* Runs one step over all requests that are alive. Returns whether there was work. A request that fails ends with
+/* Runs one step over all requests that are alive; of a single greedy one as many as a device that can go ahead does in
+ * 50 ms. Returns whether there was work. A request that fails ends with
  * EM_FINISH_ERROR; the engine goes on.
  *
  * A graphics device that fails is opened again: the weights are loaded once more and every request goes on from its
@@ -196,5 +198,5 @@ typedef em_status (*em_row_fn)(void *user, uint32_t row, const float *logits, em
 em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
                            void *user, em_error *error) EM_MUST_USE;
 
-/* Counters of the last step. */
+/* Counters of the last step, or of the steps that were run at once. */
 em_step_counters em_engine_counters(const em_engine *engine);

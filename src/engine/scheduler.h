@@ -82,7 +82,8 @@ bool em_scheduler_is_cancelled(em_scheduler *scheduler, const em_slot *slot);
 em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot);
 
 /* Learns from a step of n_rows rows that took ns how many rows a step that prefills may have: about EM_STEP_NS of work,
- * so that a request that is stopped ends soon, and that a desktop drawn by the same device stays smooth. Which rows
+ * so that a request that is stopped ends soon. A graphics device is given such a step in pieces of about 50 ms, between
+ * which a desktop is drawn (backend/vulkan/step.c). Which rows
  * share a step does not change what they compute. */
 #define EM_STEP_NS 150000000ull
 void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns);

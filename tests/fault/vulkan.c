@@ -298,12 +298,13 @@ static void count_submits(void) {
 }
 
 static void test_twice(void) {
-  /* The first of these fails while it answers the first question. */
+  /* The first of these fails while it reads the first question; how many there are for the answer depends on how long
+   * they take. */
   outcome o;
   hook_wish wish = {.failure = VK_ERROR_DEVICE_LOST, .only = "QueueSubmit", .fail_at = 1};
   run(&(hook_wish){.only = "QueueSubmit"}, &o, count_submits);
-  CHECK(n_submits_at_first > 0);
-  wish.fail_at = n_submits_at_first;
+  CHECK(n_submits_at_first > 1);
+  wish.fail_at = n_submits_at_first / 2;
   run(&wish, &o, fail_next_wait);
   CHECK(answers_all(&o));
   CHECK_INT(hook_n_failed, 2);

@@ -253,8 +253,11 @@ em_status em_vulkan_program_new(em_backend *backend, const em_program *common, e
   EM_TRY(make_steps(program, &s, error));
   EM_TRY(record_all(program, &s, error));
   if (s.top > 0) {
+    /* A processor that pretends to be a GPU finds the best token soon enough to go ahead with it, and many no sooner
+     * than the processor itself. */
     uint32_t width = program->base.desc.values[program->base.desc.result].width;
-    program->base.max_top = width < EM_MAX_TOP ? width : EM_MAX_TOP;
+    bool software = ((const em_vulkan *)backend)->vk.software;
+    program->base.max_top = software ? 1 : width < EM_MAX_TOP ? width : EM_MAX_TOP;
     program->base.max_ahead = s.n_steps;
   }
   *out = &program->base;

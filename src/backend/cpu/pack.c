@@ -76,12 +76,24 @@ uint64_t em_panel_bytes(em_layout layout, uint64_t n_in) {
 
 /* --- The quads of one row -------------------------------------------------------------------------------------------- */
 
-/* Puts the low four bits of 32 values of row r into a group's 256 bytes, which hold zeros there. */
-static void put_nibbles(const uint8_t q[EM_GROUP], unsigned r, uint8_t *group) {
-  for (unsigned l = 0; l < 4; l++) {
-    for (unsigned b = 0; b < 4; b++)
-      group[64 * l + 4 * r + b] = (uint8_t)((q[8 * l + b] & 15) | (q[8 * l + 4 + b] & 15) << 4);
-  }
+/* Four bytes at a time: what is done to a word is done to each of its bytes. */
+#define NIBBLES 0x0f0f0f0fu
+
+static void store_u32(uint8_t *p, uint32_t value) {
+  memcpy(p, &value, sizeof value);
+}
+
+/* Of 8 bytes with two values each: the low ones to one place of row r, the high ones to another. */
+static void put_nibbles(const uint8_t *src, unsigned r, uint8_t *low, uint8_t *high) {
+  uint32_t a = load_u32(src), b = load_u32(src + 4);
+  store_u32(low + 4 * r, (a & NIBBLES) | (b & NIBBLES) << 4);
+  store_u32(high + 4 * r, (a >> 4 & NIBBLES) | (b & ~NIBBLES));
+}
+
+/* The same of 32 bytes, which hold two groups. */
+static void put_two_groups(const uint8_t *src, unsigned r, uint8_t *low, uint8_t *high) {
+  for (unsigned l = 0; l < 4; l++)
+    put_nibbles(src + 8 * l, r, low + 64 * l, high + 64 * l);
 }
 
 static unsigned get_nibble(const uint8_t *group, unsigned r, unsigned k) {
@@ -89,33 +101,38 @@ static unsigned get_nibble(const uint8_t *group, unsigned r, unsigned k) {
   return k % 8 < 4 ? byte & 15u : byte >> 4;
 }
 
-/* The high pairs of Q6_K: two planes of 64 bytes. */
-static void put_pairs(const uint8_t q[EM_GROUP], unsigned r, uint8_t *planes) {
-  for (unsigned h = 0; h < 2; h++) {
-    for (unsigned b = 0; b < 4; b++) {
-      unsigned byte = 0;
-      for (unsigned i = 0; i < 4; i++)
-        byte |= (unsigned)(q[16 * h + 4 * i + b] >> 4) << (2 * i);
-      planes[64 * h + 4 * r + b] = (uint8_t)byte;
-    }
+/* The high pairs of half `h` of four groups of Q6_K, which share the bytes of src. A byte has a pair for each group, and is
+ * wanted to have one for each of four values: words are exchanged like rows for columns. */
+static void put_pairs(const uint8_t *src, unsigned r, unsigned h, uint8_t *groups) {
+  uint32_t w[4], t;
+  memcpy(w, src + 16 * h, sizeof w);
+  for (unsigned i = 0; i < 4; i += 2) {
+    t = (w[i] >> 2 ^ w[i + 1]) & 0x33333333u;
+    w[i + 1] ^= t;
+    w[i] ^= t << 2;
   }
+  for (unsigned i = 0; i < 2; i++) {
+    t = (w[i] >> 4 ^ w[i + 2]) & NIBBLES;
+    w[i + 2] ^= t;
+    w[i] ^= t << 4;
+  }
+  for (unsigned g = 0; g < 4; g++)
+    store_u32(groups + 384 * g + 256 + 64 * h + 4 * r, w[g]);
 }
 
-/* The fifth bits of Q5_K: one plane of 64 bytes. */
-static void put_fifths(const uint8_t q[EM_GROUP], unsigned r, uint8_t *plane) {
-  for (unsigned b = 0; b < 4; b++) {
-    unsigned byte = 0;
-    for (unsigned j = 0; j < 8; j++)
-      byte |= (unsigned)(q[4 * j + b] >> 4) << j;
-    plane[4 * r + b] = (uint8_t)byte;
-  }
+/* The fifth bits of group g of Q5_K: one plane of 64 bytes. */
+static void put_fifths(const uint8_t *high, unsigned g, unsigned r, uint8_t *plane) {
+  uint32_t bits = 0;
+  for (unsigned j = 0; j < 8; j++)
+    bits |= (load_u32(high + 4 * j) >> g & 0x01010101u) << j;
+  store_u32(plane + 4 * r, bits);
 }
 
 /* --- One block of one row, by type ------------------------------------------------------------------------------------ */
 
 static void pack_q8_values(const int8_t q[EM_GROUP], uint16_t d, unsigned r, uint8_t *dst) {
-  for (unsigned k = 0; k < EM_GROUP; k++)
-    dst[64 * (k / 4) + 4 * r + k % 4] = (uint8_t)(q[k] + 128);
+  for (unsigned j = 0; j < 8; j++) /* q + 128 turns the sign's bit over */
+    store_u32(dst + 64 * j + 4 * r, load_u32((const uint8_t *)q + 4 * j) ^ 0x80808080u);
   store_u16(dst + 512 + 2 * r, d);
 }
 
@@ -139,12 +156,8 @@ static void pack_requantised(const float *x, unsigned r, uint8_t *dst) {
 }
 
 static void pack_q4_0(const uint8_t *src, unsigned r, uint8_t *dst) {
-  uint8_t q[EM_GROUP];
-  for (unsigned k = 0; k < 16; k++) {
-    q[k] = src[2 + k] & 15;
-    q[k + 16] = src[2 + k] >> 4;
-  }
-  put_nibbles(q, r, dst);
+  for (unsigned l = 0; l < 2; l++)
+    put_nibbles(src + 2 + 8 * l, r, dst + 64 * l, dst + 64 * (l + 2));
   store_u16(dst + 256 + 2 * r, load_u16(src));
 }
 
@@ -153,16 +166,11 @@ static void pack_q45_k(const uint8_t *src, bool five, unsigned r, uint8_t *dst) 
   const uint8_t *scales = src + 4, *high = src + 16, *low = five ? src + 48 : src + 16;
   size_t group_bytes = five ? 320 : 256;
   uint8_t *tail = dst + 8 * group_bytes;
+  for (unsigned g = 0; g < 8; g += 2)
+    put_two_groups(low + 16 * g, r, dst + g * group_bytes, dst + (g + 1) * group_bytes);
   for (unsigned g = 0; g < 8; g++) {
-    uint8_t q[EM_GROUP];
-    for (unsigned k = 0; k < EM_GROUP; k++) {
-      q[k] = (uint8_t)(low[32 * (g / 2) + k] >> 4 * (g % 2) & 15);
-      if (five)
-        q[k] = (uint8_t)(q[k] | (high[k] >> g & 1) << 4);
-    }
-    put_nibbles(q, r, dst + g * group_bytes);
     if (five)
-      put_fifths(q, r, dst + g * group_bytes + 256);
+      put_fifths(high, g, r, dst + g * group_bytes + 256);
     tail[16 * g + r] = g < 4 ? scales[g] & 63 : (uint8_t)((scales[g + 4] & 15) | scales[g - 4] >> 6 << 4);
     tail[128 + 16 * g + r] = g < 4 ? scales[g + 4] & 63 : (uint8_t)(scales[g + 4] >> 4 | scales[g] >> 6 << 4);
   }
@@ -171,14 +179,12 @@ static void pack_q45_k(const uint8_t *src, bool five, unsigned r, uint8_t *dst) 
 }
 
 static void pack_q6_k(const uint8_t *src, unsigned r, uint8_t *dst) {
-  for (unsigned g = 0; g < 8; g++) {
-    unsigned half = g / 4, part = g % 4;
-    const uint8_t *low = src + 64 * half + 32 * (part % 2), *high = src + 128 + 32 * half;
-    uint8_t q[EM_GROUP];
-    for (unsigned k = 0; k < EM_GROUP; k++)
-      q[k] = (uint8_t)((low[k] >> 4 * (part / 2) & 15) | (high[k] >> 2 * part & 3) << 4);
-    put_nibbles(q, r, dst + 384 * g);
-    put_pairs(q, r, dst + 384 * g + 256);
+  for (unsigned half = 0; half < 2; half++) {
+    uint8_t *groups = dst + 4 * 384 * half;
+    for (unsigned part = 0; part < 2; part++)
+      put_two_groups(src + 64 * half + 32 * part, r, groups + 384 * part, groups + 384 * (part + 2));
+    for (unsigned h = 0; h < 2; h++)
+      put_pairs(src + 128 + 32 * half, r, h, groups);
   }
   for (unsigned s = 0; s < 16; s++)
     dst[8 * 384 + 16 * s + r] = src[192 + s];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Weights in memory: reading a tensor piece by piece and packing it on all threads. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,30 +27,6 @@ em_status em_cpu_weights_bytes(const em_backend *backend, const em_weights_desc 
   return EM_OK;
 }
 
-/* One piece of a matrix: whole panels that all threads pack. */
-typedef struct pack_job {
-  em_pool *pool;
-  em_type type;
-  size_t n_in, row_bytes, panel_bytes;
-  size_t n_rows, n_panels; /* of the piece */
-  const uint8_t *src;
-  uint8_t *dst;
-  float *scratch; /* [n_threads][n_in] */
-} pack_job;
-
-static void pack_part(void *user, unsigned thread, unsigned n_threads) {
-  pack_job *job = user;
-  size_t panel;
-  while ((panel = em_pool_next(job->pool, 1, job->n_panels)) < job->n_panels) {
-    const uint8_t *rows[EM_PANEL];
-    for (size_t r = 0; r < EM_PANEL; r++) {
-      size_t row = panel * EM_PANEL + r;
-      rows[r] = row < job->n_rows ? job->src + row * job->row_bytes : NULL;
-    }
-    em_pack_panel(job->type, job->n_in, rows, job->dst + panel * job->panel_bytes, job->scratch + thread * job->n_in);
-  }
-}
-
 /* Reads `bytes` bytes in pieces. */
 static em_status read_range(em_read_fn read, void *user, uint64_t offset, uint8_t *dst, size_t bytes, em_error *error) {
   while (bytes > 0) {
@@ -64,36 +41,95 @@ static em_status read_range(em_read_fn read, void *user, uint64_t offset, uint8_
   return EM_OK;
 }
 
+/* A matrix, read and packed by all threads, some panels at a time: what stays in a core's own cache. */
+#define STEP_BYTES (256u << 10)
+/* Of all threads together. Rows so long that more would be needed are left to fewer threads. */
+#define MAX_PIECE_BYTES (24u << 20)
+
+typedef struct fill_job {
+  em_pool *pool;
+  const em_weights_desc *desc;
+  em_cpu_weights *weights;
+  em_read_fn read;
+  void *user;
+  size_t row_bytes, n_step, piece_bytes; /* n_step: panels of a step, which are piece_bytes in the file */
+  unsigned n_threads;                    /* that take part */
+  uint8_t *pieces;                       /* [n_threads][piece_bytes] */
+  float *scratch;                        /* [n_threads][n_in] */
+  _Atomic bool failed;
+  em_status status; /* of the first that failed */
+  em_error error;
+} fill_job;
+
+static em_status fill_step(const fill_job *job, size_t panel, unsigned thread, em_error *error) {
+  const em_weights_desc *desc = job->desc;
+  uint8_t *piece = job->pieces + thread * job->piece_bytes, *dst = job->weights->data;
+  size_t n = job->weights->n_panels - panel < job->n_step ? (size_t)job->weights->n_panels - panel : job->n_step;
+  uint64_t first_row = (uint64_t)panel * EM_PANEL;
+  size_t n_rows = desc->n_rows - first_row < n * EM_PANEL ? (size_t)(desc->n_rows - first_row) : n * EM_PANEL;
+  em_status status =
+      read_range(job->read, job->user, first_row * job->row_bytes, piece, n_rows * job->row_bytes, error);
+  for (size_t i = 0; status == EM_OK && i < n; i++) {
+    const uint8_t *rows[EM_PANEL];
+    for (size_t r = 0; r < EM_PANEL; r++)
+      rows[r] = i * EM_PANEL + r < n_rows ? piece + (i * EM_PANEL + r) * job->row_bytes : NULL;
+    em_pack_panel(desc->type, (size_t)desc->n_in, rows, dst + (panel + i) * job->weights->panel_bytes,
+                  job->scratch + thread * desc->n_in);
+  }
+  return status;
+}
+
+static void fill_part(void *user, unsigned thread, unsigned n_threads) {
+  fill_job *job = user;
+  em_error error = {0};
+  (void)n_threads;
+  while (thread < job->n_threads && !job->failed) {
+    size_t panel = em_pool_next(job->pool, job->n_step, (size_t)job->weights->n_panels);
+    if (panel >= job->weights->n_panels)
+      return;
+    em_status status = fill_step(job, panel, thread, &error);
+    if (status != EM_OK && !atomic_exchange(&job->failed, true)) {
+      job->status = status;
+      job->error = error;
+    }
+  }
+}
+
 static em_status fill_matrix(em_cpu *cpu, const em_weights_desc *desc, em_cpu_weights *weights, em_read_fn read,
                              void *user, em_error *error) {
   em_status status = EM_OK;
   uint64_t row_bytes = 0, scratch_floats;
-  size_t panel_in = 0, n_scratch = 0, piece_bytes = 0;
-  uint8_t *piece = NULL;
-  float *scratch = NULL;
+  size_t panel_in = 0, n_scratch = 0, pieces_bytes = 0;
   (void)em_type_row_bytes(desc->type, desc->n_in, &row_bytes); /* the front has checked it */
-  size_t n_piece = PIECE_BYTES / (row_bytes * EM_PANEL) ? (size_t)(PIECE_BYTES / (row_bytes * EM_PANEL)) : 1;
-  uint64_t n_panels = weights->n_panels;
-  n_piece = n_piece < n_panels ? n_piece : (size_t)n_panels;
-  if (!em_to_size(row_bytes * EM_PANEL, &panel_in) || !em_mul_size(panel_in, n_piece, &piece_bytes) ||
-      !em_mul_u64(desc->n_in, cpu->n_threads, &scratch_floats) || !em_to_size(scratch_floats, &n_scratch))
+  fill_job job = {.pool = cpu->pool, .desc = desc, .weights = weights, .read = read, .user = user};
+  if (!em_to_size(row_bytes * EM_PANEL, &panel_in))
     EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "%s is too big", desc->name ? desc->name : "a tensor"));
-  piece = malloc(piece_bytes);
-  scratch = em_calloc(n_scratch, sizeof *scratch);
-  if (!piece || !scratch)
+  /* Every thread has something to do. */
+  uint64_t n_step = STEP_BYTES / panel_in, share = (weights->n_panels + cpu->n_threads - 1) / cpu->n_threads;
+  n_step = n_step < share ? n_step : share;
+  job.row_bytes = (size_t)row_bytes;
+  job.n_step = n_step > 0 ? (size_t)n_step : 1;
+  if (!em_mul_size(panel_in, job.n_step, &job.piece_bytes))
+    EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "%s is too big", desc->name ? desc->name : "a tensor"));
+  job.n_threads = cpu->n_threads;
+  if (job.n_threads > 1 && job.n_threads > MAX_PIECE_BYTES / job.piece_bytes)
+    job.n_threads = MAX_PIECE_BYTES / job.piece_bytes > 0 ? (unsigned)(MAX_PIECE_BYTES / job.piece_bytes) : 1;
+  if (!em_mul_size(job.piece_bytes, job.n_threads, &pieces_bytes) ||
+      !em_mul_u64(desc->n_in, job.n_threads, &scratch_floats) || !em_to_size(scratch_floats, &n_scratch))
+    EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "%s is too big", desc->name ? desc->name : "a tensor"));
+  job.pieces = malloc(pieces_bytes);
+  job.scratch = em_calloc(n_scratch, sizeof *job.scratch);
+  if (!job.pieces || !job.scratch)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for reading %s", desc->name ? desc->name : "a tensor"));
-  for (uint64_t panel = 0; panel < n_panels; panel += n_piece) {
-    uint64_t first_row = panel * EM_PANEL;
-    size_t n = n_panels - panel < n_piece ? (size_t)(n_panels - panel) : n_piece;
-    size_t n_rows = desc->n_rows - first_row < n * EM_PANEL ? (size_t)(desc->n_rows - first_row) : n * EM_PANEL;
-    pack_job job = {cpu->pool, desc->type, (size_t)desc->n_in, (size_t)row_bytes, (size_t)weights->panel_bytes,
-                    n_rows, n, piece, weights->data + panel * weights->panel_bytes, scratch};
-    EM_TRY(read_range(read, user, first_row * row_bytes, piece, n_rows * (size_t)row_bytes, error));
-    em_pool_run(cpu->pool, pack_part, &job);
+  em_pool_run(cpu->pool, fill_part, &job);
+  if (job.failed) {
+    status = job.status;
+    if (error)
+      *error = job.error;
   }
 fail:
-  free(piece);
-  free(scratch);
+  free(job.pieces);
+  free(job.scratch);
   return status;
 }
 

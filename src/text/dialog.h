@@ -71,7 +71,9 @@ typedef struct em_reply_params {
   /* The functions on offer (as in em_splitter_params; borrowed). NULL, as in em_reply_new: tool calls are content. */
   const em_json *tools;
   bool keeps_thinking; /* thinking is content, marks and all */
-  bool plain;          /* all of it is content, as it comes; so it is with continues */
+  /* All of it is content, as it comes; so it is with continues. For answers that follow a grammar from their first token on,
+   * which leaves no room for thinking even where the prompt opens it. */
+  bool plain;
 } em_reply_params;
 
 /* The same, with all there is to choose. */

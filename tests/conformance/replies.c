@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Replies of many models as they wrote them, with the message each stands for. The style is found from the template
- * alone. Each reply is fed whole, byte by byte, and cut in two at every place, with the same result. */
+ * alone. Each reply is fed whole, byte by byte, and cut in two at every place, with the same result. And what each
+ * template renders for a call is read back as that call. */
 #include "check.h"
+
+#include <dirent.h>
 
 #include "base/file.h"
 #include "text/style.h"
@@ -204,6 +207,141 @@ static bool check_case(const char *folder, const em_json *test, size_t number, e
   return good;
 }
 
+/* --- What templates write themselves ---------------------------------------------------------------------------------
+ */
+
+#define ARGUMENTS "{\"city\":\"Bad \\\"Aibling\\\" <b>\\nx\",\"days\":-3}"
+#define ARGUMENTS_TEXT "\"{\\\"city\\\": \\\"Bad \\\\\\\"Aibling\\\\\\\" <b>\\\\nx\\\", \\\"days\\\": -3}\""
+#define ASK "{\"role\":\"user\",\"content\":\"Weather?\"}"
+#define TOOLS                                                                                                       \
+  "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"d\",\"parameters\":{\"type\":"  \
+  "\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"description\":\"c\"},\"days\":{\"type\":\"integer\"," \
+  "\"description\":\"n\"}},\"required\":[\"city\"]}}}]"
+
+/* Templates that write no call: the model learned how from its training, or not at all. */
+static const char *const without_calls[] = {"HuggingFaceTB-SmolLM3-3B", "LFM2-8B-A1B",
+                                            "LFM2.5-Instruct",          "fireworks-ai-llama-3-firefunction-v2",
+                                            "google-gemma-2-2b-it",     "ibm-granite-granite-3.3-2B-Instruct",
+                                            "llama-cpp-rwkv-world",     "microsoft-Phi-3.5-mini-instruct"};
+
+static char *render(const em_template *template_, const char *answer) {
+  em_buffer text = {0};
+  em_arena *arena = em_arena_new(0);
+  em_rendered rendered = {0};
+  const em_json *context;
+  em_buffer_appendf(&text,
+                    "{\"messages\":[" ASK "%s],\"tools\":" TOOLS
+                    ",\"add_generation_prompt\":%s,\"enable_thinking\":true,"
+                    "\"bos_token\":\"\",\"eos_token\":\"\",\"documents\":null}",
+                    answer, answer[0] ? "false" : "true");
+  CHECK_INT(em_json_parse(arena, text.data, text.bytes, 0, &context, NULL), EM_OK);
+  bool done = em_template_render(template_, context, 1732060800, &rendered, NULL) == EM_OK;
+  char *result = done ? strdup(rendered.text) : NULL;
+  em_rendered_clear(&rendered);
+  em_arena_free(arena);
+  em_buffer_clear(&text);
+  return result;
+}
+
+/* The call as the template writes it, in the ways templates want it. */
+static char *render_call(const em_template *template_) {
+#define CALL(content, arguments)                                                                                  \
+  ",{\"role\":\"assistant\",\"content\":" content ",\"tool_calls\":[{\"id\":\"abcdefghi\",\"type\":\"function\"," \
+  "\"function\":{\"name\":\"get_weather\",\"arguments\":" arguments "}}]}"
+  static const char *const ways[] = {CALL("\"\"", ARGUMENTS), CALL("null", ARGUMENTS), CALL("\"\"", ARGUMENTS_TEXT),
+                                     CALL("null", ARGUMENTS_TEXT)};
+  for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    char *text = render(template_, ways[i]);
+    char *question = text ? strstr(text, "Weather?") : NULL;
+    if (question && strstr(question, "Aibling"))
+      return text;
+    free(text);
+  }
+  return NULL;
+}
+
+/* What a template renders for a call is read back as that call. */
+static bool check_own_call(const char *path, const char *name) {
+  char *source, *prompt = NULL, *call = NULL, *written = NULL;
+  size_t bytes, common = 0;
+  em_template *template_ = NULL;
+  em_reply_style style;
+  em_reply_message message = {0};
+  em_arena *arena = em_arena_new(0);
+  const em_json *tools, *arguments;
+  em_error error = {0};
+  bool writes = true, good = false;
+  CHECK_INT(em_file_read(path, EM_TEMPLATE_MAX_BYTES, &source, &bytes, &error), EM_OK);
+  CHECK_INT(em_template_new(source, bytes, &template_, &error), EM_OK);
+  em_style_params params = {.template_ = template_,
+                            .source = source,
+                            .source_bytes = bytes,
+                            .bos = "",
+                            .eos = "",
+                            .has_thinking = true,
+                            .thinking = true};
+  CHECK_INT(em_style_find(&params, &style, &error), EM_OK);
+  CHECK_INT(em_json_parse(arena, TOOLS, sizeof TOOLS - 1, 0, &tools, NULL), EM_OK);
+  for (size_t i = 0; i < sizeof without_calls / sizeof without_calls[0]; i++)
+    writes = writes && strncmp(name, without_calls[i], strlen(without_calls[i])) != 0;
+  prompt = render(template_, "");
+  call = render_call(template_);
+  if (!writes) {
+    good = call == NULL;
+  } else if (prompt && call) {
+    em_splitter *splitter = NULL;
+    em_splitter_params splitting = {
+        .style = &style, .finds_calls = true, .tools = tools, .sink = em_reply_message_take, .user = &message};
+    while (prompt[common] && prompt[common] == call[common])
+      common++;
+    while (common > 0 && strchr(">]\n", prompt[common - 1]) == NULL && prompt[common] != 0)
+      common--;
+    style.opens_thinking = false;
+    CHECK_INT(em_splitter_new(&splitting, &splitter, NULL), EM_OK);
+    CHECK_INT(em_splitter_feed(splitter, call + common, strlen(call + common), NULL), EM_OK);
+    CHECK_INT(em_splitter_finish(splitter, NULL), EM_OK);
+    em_splitter_free(splitter);
+    if (message.n_calls == 1 && em_json_parse(arena, buffer_text(&message.calls[0].arguments),
+                                              message.calls[0].arguments.bytes, 0, &arguments, NULL) == EM_OK) {
+      em_buffer text = {0};
+      em_json_write(&text, arguments);
+      written = em_buffer_steal(&text);
+      good = strcmp(written, ARGUMENTS) == 0 && strcmp(message.calls[0].name.data, "get_weather") == 0;
+    }
+  }
+  if (!good)
+    printf("%s: syntax %d, %zu calls: %s\n  %s\n  %s\n", name, style.syntax, message.n_calls, written ? written : "",
+           message.n_calls ? buffer_text(&message.calls[0].arguments) : "", call ? call + common : "no call");
+  CHECK(good);
+  em_reply_message_clear(&message);
+  em_template_free(template_);
+  em_arena_free(arena);
+  free(written);
+  free(prompt);
+  free(call);
+  free(source);
+  return good;
+}
+
+static void check_own_calls(const char *folder) {
+  char path[4096];
+  size_t n = 0, good = 0;
+  struct dirent *entry;
+  snprintf(path, sizeof path, "%s/data/templates", folder);
+  DIR *dir = opendir(path);
+  if (!dir)
+    SKIP("there are no templates");
+  while ((entry = readdir(dir))) {
+    if (!strstr(entry->d_name, ".jinja"))
+      continue;
+    snprintf(path, sizeof path, "%s/data/templates/%s", folder, entry->d_name);
+    good += check_own_call(path, entry->d_name);
+    n++;
+  }
+  closedir(dir);
+  printf("%zu of %zu templates' own calls\n", good, n);
+}
+
 int main(void) {
   const char *folder = getenv("HEARTH_SHARED");
   char path[4096], *data;
@@ -223,5 +361,6 @@ int main(void) {
   CHECK(n > 0 && good * 100 >= n * 98);
   em_arena_free(arena);
   free(data);
+  check_own_calls(folder);
   return check_done();
 }

@@ -53,7 +53,7 @@ def test_usage(model, folder):
     run(code=2)
     run("fly", code=2)
     out, _ = run("--help")
-    for command in ("run", "logits", "tokenize", "detokenize", "render", "inspect", "bench", "devices"):
+    for command in ("run", "logits", "tokenize", "detokenize", "render", "parse-reply", "inspect", "bench", "devices"):
         check(f"  {command} " in out, f"--help names {command}")
     out, _ = run("run", "--help")
     check(out.startswith("usage: hearth-engine run MODEL -p TEXT"), "run --help")
@@ -124,6 +124,25 @@ def test_run(model):
         check(word in err, f"--stats says {word}")
 
 
+def test_parse_reply(folder):
+    file = folder + "/calls.jinja"
+    with open(file, "w") as f:
+        f.write("{% for m in messages %}<A>{% if m.reasoning_content %}<t>{{ m.reasoning_content }}</t>{% endif %}{{ m.content }}"
+                "{% for t in m.tool_calls or [] %}<c>{\"name\": \"{{ t.function.name }}\", \"arguments\": "
+                "{{ t.function.arguments | tojson }}}</c>{% endfor %}</A>{% endfor %}{% if add_generation_prompt %}<A>{% endif %}")
+    asked = {"input": "<t>why</t>Now.<c>{\"name\": \"f\", \"arguments\": {\"a\": [1]}, \"id\": \"7\"}</c>",
+             "params": {"tools": [{"name": "f", "parameters": {}}]}}
+    out, _ = run("parse-reply", "--template", file, text=json.dumps(asked))
+    check(json.loads(out) == {"content": "Now.", "reasoning_content": "why",
+                              "tool_calls": [{"name": "f", "arguments": '{"a": [1]}', "id": "7"}]}, f"parse-reply: {out}")
+    out, _ = run("parse-reply", "--template", file, text=json.dumps({"input": "<t>w", "is_partial": True}))
+    check(json.loads(out) == {"content": "", "reasoning_content": "w", "tool_calls": []}, f"parse-reply of a start: {out}")
+    for text in ("{}", "[", '{"input": 3}', ""):
+        run("parse-reply", "--template", file, text=text, code=1)
+    run("parse-reply", "--template", folder + "/none", text="{}", code=1)
+    run("parse-reply", text="{}", code=2)
+
+
 def test_templates(folder):
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
     model, broken = os.path.join(folder, "chat.gguf"), os.path.join(folder, "broken.gguf")
@@ -144,6 +163,7 @@ def test_templates(folder):
     for text in ("", "[]", "{", '{"now": "today"}', '{"messages": 7}'):
         run("render", model, text=text, code=1)
     run("render", "--template", folder + "/none", text="{}", code=1)
+    test_parse_reply(folder)
 
     first, err = run("run", model, "-p", "the sun", "-n", "20", "--seed", "3")
     check(err == "", "a chat says nothing")

@@ -294,9 +294,9 @@ static void fill(char *text, size_t bytes, const char *pattern) {
     text[i] = pattern[i % n];
 }
 
-/* A megabyte of anything is split in a moment, also byte by byte. */
+/* A quarter of a megabyte of anything is split in a moment, also byte by byte. */
 static void check_time(void) {
-  enum { BYTES = 1 << 20 };
+  enum { BYTES = 256 << 10 };
   static const struct {
     const em_reply_style *style;
     const char *start, *pattern;

@@ -107,7 +107,7 @@ static em_step arguments_step(em_splitter *splitter) {
       return EM_STEP_FAIL;
     em_splitter_open_call(splitter);
   }
-  result = em_splitter_read_value(splitter, &splitter->scratch);
+  result = em_splitter_read_value(splitter, &splitter->scratch, SIZE_MAX);
   em_splitter_give_arguments(splitter, splitter->scratch.data, splitter->scratch.bytes);
   splitter->scratch.bytes = 0;
   if (result == EM_STEP_ON)

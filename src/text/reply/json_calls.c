@@ -96,9 +96,7 @@ static em_step member_step(em_splitter *splitter) {
 }
 
 static em_step key_step(em_splitter *splitter) {
-  em_step result = em_splitter_read_value(splitter, &splitter->key);
-  if (splitter->key.bytes > EM_REPLY_MAX_NAME_BYTES)
-    return EM_STEP_FAIL;
+  em_step result = em_splitter_read_value(splitter, &splitter->key, EM_REPLY_MAX_NAME_BYTES);
   if (result == EM_STEP_ON) {
     splitter->mode = EM_MODE_COLON;
     splitter->stage = 0;
@@ -124,6 +122,8 @@ static em_step begin_member(em_splitter *splitter) {
              is_key(splitter, "parameters")) {
     splitter->member = splitter->has_arguments ? EM_MEMBER_OTHER : EM_MEMBER_ARGUMENTS;
   }
+  if (splitter->member == EM_MEMBER_NAME && em_splitter_text(splitter)[0] != '"')
+    return EM_STEP_FAIL;
   if (splitter->member != EM_MEMBER_ARGUMENTS)
     return EM_STEP_ON;
   splitter->mode = EM_MODE_ARGUMENTS;
@@ -167,11 +167,10 @@ static em_step skip_step(em_splitter *splitter) {
   em_buffer *out = splitter->member == EM_MEMBER_NAME ? &splitter->name
                    : splitter->member == EM_MEMBER_ID ? &splitter->id
                                                       : &splitter->scratch;
-  em_step result = em_splitter_read_value(splitter, out);
-  if (out == &splitter->scratch)
+  bool matters = out != &splitter->scratch;
+  em_step result = em_splitter_read_value(splitter, out, matters ? EM_REPLY_MAX_NAME_BYTES : SIZE_MAX);
+  if (!matters)
     out->bytes = 0;
-  if (out->bytes > EM_REPLY_MAX_NAME_BYTES)
-    return EM_STEP_FAIL;
   if (result != EM_STEP_ON)
     return result;
   splitter->mode = EM_MODE_MEMBER;
@@ -188,7 +187,7 @@ static em_step skip_step(em_splitter *splitter) {
 /* Arguments stream once the name is known, and wait for it until then. */
 static em_step arguments_step(em_splitter *splitter) {
   em_buffer *out = splitter->call_open ? &splitter->scratch : &splitter->early;
-  em_step result = em_splitter_read_value(splitter, out);
+  em_step result = em_splitter_read_value(splitter, out, SIZE_MAX);
   if (splitter->call_open) {
     em_splitter_give_arguments(splitter, out->data, out->bytes);
     out->bytes = 0;

@@ -119,12 +119,24 @@ em_step em_splitter_until(em_splitter *splitter, const char *const *marks, size_
   return result;
 }
 
-em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out) {
-  size_t used;
-  em_progress progress = em_value_read(&splitter->value, em_splitter_text(splitter), em_splitter_left(splitter),
-                                       splitter->at_end, out, &used);
-  em_splitter_consume(splitter, used);
-  return progress == EM_PROGRESS_DONE ? EM_STEP_ON : progress == EM_PROGRESS_MORE ? EM_STEP_MORE : EM_STEP_FAIL;
+em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out, size_t max_bytes) {
+  em_progress progress;
+  size_t used, n = max_bytes == SIZE_MAX ? em_splitter_left(splitter) : 1;
+  /* With a limit by the smallest steps, so that it is met at the same byte however the text came. */
+  for (;;) {
+    size_t left = em_splitter_left(splitter);
+    n = n < left ? n : left;
+    progress =
+        em_value_read(&splitter->value, em_splitter_text(splitter), n, splitter->at_end && n == left, out, &used);
+    em_splitter_consume(splitter, used);
+    if (out->bytes > max_bytes)
+      return EM_STEP_FAIL;
+    if (progress != EM_PROGRESS_MORE)
+      return progress == EM_PROGRESS_DONE ? EM_STEP_ON : EM_STEP_FAIL;
+    if (em_splitter_left(splitter) == 0 || (used == 0 && n == left) || max_bytes == SIZE_MAX)
+      return EM_STEP_MORE;
+    n = used > 0 ? 1 : n + 1;
+  }
 }
 
 /* --- Calls -------------------------------------------------------------------------------------------------------- */
@@ -428,7 +440,8 @@ static bool is_bare(const em_splitter *splitter) {
 static bool holds_space(const em_splitter *splitter) {
   if (splitter->mode == EM_MODE_THINKING)
     return !splitter->params.keeps_thinking;
-  return splitter->held_mark || splitter->params.is_json || (!splitter->began && (splitter->content_marks.n > 0 || is_bare(splitter)));
+  return splitter->held_mark || splitter->params.is_json ||
+         (!splitter->began && (splitter->content_marks.n > 0 || is_bare(splitter)));
 }
 
 static em_step text_step(em_splitter *splitter) {

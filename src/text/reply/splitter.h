@@ -148,8 +148,8 @@ void em_splitter_give_arguments(em_splitter *splitter, const char *text, size_t 
 /* Text follows the calls. */
 void em_splitter_end_calls(em_splitter *splitter);
 
-/* Reads the arguments as one value; ON when it is done. */
-em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out);
+/* Reads a value; ON when it is done, FAIL when *out would have more than max_bytes (SIZE_MAX: no limit). */
+em_step em_splitter_read_value(em_splitter *splitter, em_buffer *out, size_t max_bytes);
 
 /* --- The syntaxes ------------------------------------------------------------------------------------------------- */
 

@@ -85,14 +85,18 @@ static void write_message(em_buffer *out, const em_reply_message *message) {
   em_buffer_append_text(out, "]}\n");
 }
 
-/* What the model's own message has already, where the reply continues one. */
+static bool is_word(const em_json *value, const char *word) {
+  return strcmp(text_of(value).text, word) == 0;
+}
+
+/* What the model's own message has already, where the reply continues one: 1: where that ends, 2: in its thinking, 3:
+ * in its content. */
 static em_reply_start take_beginning(const em_json *params, bool keeps_thinking, em_reply_message *message) {
-  static const em_reply_start starts[] = {EM_REPLY_FRESH, EM_REPLY_FRESH, EM_REPLY_IN_THINKING, EM_REPLY_IN_CONTENT};
   int64_t where = number(em_json_get(params, "continue_final_message"));
   const em_json *messages = em_json_get(params, "messages"), *last = NULL;
   text_part content, thinking;
 
-  if (where < 2 || where > 3 || !messages || messages->kind != EM_JSON_ARRAY)
+  if (where < 1 || where > 3 || !messages || messages->kind != EM_JSON_ARRAY)
     return EM_REPLY_FRESH;
   for (const em_json *one = messages->first; one; one = one->next)
     last = one;
@@ -101,20 +105,21 @@ static em_reply_start take_beginning(const em_json *params, bool keeps_thinking,
   em_buffer_append(&message->content, content.text, content.bytes);
   if (!keeps_thinking)
     em_buffer_append(&message->thinking, thinking.text, thinking.bytes);
-  return starts[where];
+  return where == 3 || (where == 1 && content.bytes > 0) ? EM_REPLY_IN_CONTENT : EM_REPLY_IN_THINKING;
 }
 
 static em_status split(const em_reply_style *style, const em_json *input, const em_json *tools,
                        em_reply_message *message, em_error *error) {
   const em_json *params = em_json_get(input, "params"), *format = em_json_get(params, "reasoning_format");
+  const em_json *choice = em_json_get(params, "tool_choice"), *schema = em_json_get(params, "json_schema");
   text_part text = text_of(em_json_get(input, "input"));
   em_splitter_params splitting = {.style = style, .sink = em_reply_message_take, .user = message, .tools = tools};
   em_splitter *splitter = NULL;
   em_status status = EM_OK;
 
-  splitting.finds_calls = tools != NULL;
-  splitting.keeps_thinking = format && number(format) == 0;
-  splitting.is_json = text_of(em_json_get(params, "json_schema")).bytes > 0;
+  splitting.finds_calls = tools && number(choice) != 2 && !is_word(choice, "none");
+  splitting.keeps_thinking = format && format->kind == EM_JSON_INTEGER ? format->integer == 0 : is_word(format, "none");
+  splitting.is_json = schema && (schema->kind == EM_JSON_OBJECT || text_of(schema).bytes > 0);
   splitting.start = take_beginning(params, splitting.keeps_thinking, message);
   EM_TRY(em_splitter_new(&splitting, &splitter, error));
   EM_TRY(em_splitter_feed(splitter, text.text, text.bytes, error));

@@ -236,7 +236,7 @@ static void find_rendered_thinking(const em_renders *renders, em_reply_style *ou
 }
 
 static void find_thinking(const em_style_params *params, const em_renders *renders, em_reply_style *out) {
-  /* In common use, the more special first. */
+  /* In common use, the more special first. The end shows: a template takes old thinking out by it. */
   static const char *const pairs[][2] = {{"<|channel>thought", "<channel|>"},
                                          {"<|START_THINKING|>", "<|END_THINKING|>"},
                                          {"<seed:think>", "</seed:think>"},
@@ -250,7 +250,7 @@ static void find_thinking(const em_style_params *params, const em_renders *rende
   size_t tag;
   find_rendered_thinking(renders, out);
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0] && !out->think_end[0]; i++)
-    if (em_part_find(source, pairs[i][0]) && em_part_find(source, pairs[i][1])) {
+    if (em_part_find(source, pairs[i][1])) {
       em_mark_set(out->think_start, em_part_of(pairs[i][0]));
       em_mark_set(out->think_end, em_part_of(pairs[i][1]));
     }

@@ -413,6 +413,10 @@ em_status em_style_find_calls(const em_style_params *params, const em_renders *r
       find(p.key_2_end, p.call, EM_WORD_VALUE_2, &p.value_2, &p.value_2_end))
     find_between_marks(params, renders, &p, &calls);
   *out = calls;
+  /* Where nothing marks a call, a mark for code may stand before it. */
+  if (out->syntax == EM_CALLS_JSON && !out->section_start[0] &&
+      em_part_find((em_part){params->source, params->source_bytes}, "<|python_tag|>"))
+    em_mark_set(out->call_start, em_part_of("<|python_tag|>"));
   memcpy(out->think_start, thinking.think_start, sizeof out->think_start);
   memcpy(out->think_end, thinking.think_end, sizeof out->think_end);
   memcpy(out->stray, thinking.stray, sizeof out->stray);

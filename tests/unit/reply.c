@@ -23,7 +23,8 @@ static const em_reply_style json = {.think_start = "<think>",
                                     .arguments_key = "arguments"};
 static const em_reply_style keyed_by_name = {
     .syntax = EM_CALLS_JSON, .section_start = "<tools>", .section_end = "</tools>", .name_is_key = true};
-static const em_reply_style bare = {.syntax = EM_CALLS_JSON, .name_key = "name", .arguments_key = "parameters"};
+static const em_reply_style bare = {
+    .syntax = EM_CALLS_JSON, .call_start = "<|code|>", .name_key = "name", .arguments_key = "parameters"};
 static const em_reply_style named = {.syntax = EM_CALLS_NAMED,
                                      .section_start = "<calls>",
                                      .section_end = "</calls>",
@@ -209,6 +210,8 @@ static void check_json(void) {
   check(&keyed_by_name, "<tools>[{\"f\": {\"s\": \"x\"}}, {\"g\": {}}]</tools>", "||f  {\"s\": \"x\"}|g  {}");
   check(&bare, " {\"name\": \"f\", \"parameters\": {\"s\": \"x\"}}", "||f  {\"s\": \"x\"}");
   check(&bare, "{\"name\": \"unknown\", \"parameters\": {}}", "{\"name\": \"unknown\", \"parameters\": {}}|");
+  check(&bare, "<|code|>{\"name\": \"f\", \"parameters\": {}}", "||f  {}");
+  check(&bare, "<|code|>print(1)", "<|code|>print(1)|");
   check(&bare, "[1, 2]", "[1, 2]|");
   check(&bare, "See {\"name\": \"f\"}", "See {\"name\": \"f\"}|");
 }

@@ -45,8 +45,8 @@ typedef struct em_reply_style {
   /* Content. */
   em_reply_mark content_start, content_end;
   em_reply_mark turn_start, turn_end; /* the prompt's last mark, if the model repeats it; what ends a turn */
-  /* Calls: section_start (call_start name name_end arguments call_end)... section_end. JSON and PYTHON have sections
-   * only; an empty section_start in JSON means that the content itself is the call. */
+  /* Calls: section_start (call_start name name_end arguments call_end)... section_end. JSON and PYTHON have sections only. An
+   * empty section_start in JSON means that the content itself is the call; call_start may stand before it then. */
   em_call_syntax syntax;
   em_reply_mark section_start, section_end, section_lead; /* lead: white space that belongs to section_start */
   em_reply_mark call_start, name_end, call_end;
@@ -55,10 +55,10 @@ typedef struct em_reply_style {
   bool numbered;                               /* NAMED: names end with :0, :1, ..., and are the ids as they stand */
   em_reply_mark key_start, key_end, value_end; /* TAGGED; NESTED: what all tags begin with is key_start */
   em_reply_mark key_end_other; /* TAGGED: the key's end where the value is no text, if the model says so */
-  em_reply_mark value_start, value_lead,
-      value_tail;          /* TAGGED: lead and tail: white space around a value that is not part of it */
-  bool has_cdata;          /* TAGGED: a value may stand in <![CDATA[ ]]> */
-  em_reply_mark text_mark; /* KEYED */
+  em_reply_mark value_start;   /* TAGGED */
+  em_reply_mark value_lead, value_tail; /* TAGGED: white space around a value that is not part of it */
+  bool has_cdata;              /* TAGGED: a value may stand in <![CDATA[ ]]> */
+  em_reply_mark text_mark;     /* KEYED */
   em_reply_mark name_key, arguments_key, id_key; /* JSON */
   bool name_is_key;                              /* JSON: {"f": {...}} */
   /* What the prompt ends with. */
@@ -66,7 +66,8 @@ typedef struct em_reply_style {
   em_reply_mark opened; /* what the prompt wrote of the thinking */
 } em_reply_style;
 
-/* Whether text, of a special token say, is part of a mark: a reply is split by it, so it must be seen. */
+/* Whether text, of a control token say, is part of a mark of thinking or of a call: then it must be fed, too. Marks around content
+ * need not be: they are dropped where they are text. */
 bool em_reply_style_has(const em_reply_style *style, const char *text, size_t bytes);
 
 /* --- Splitting ---------------------------------------------------------------------------------------------------- */

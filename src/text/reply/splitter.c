@@ -313,11 +313,10 @@ static void find_marks(em_splitter *splitter) {
 }
 
 bool em_reply_style_has(const em_reply_style *style, const char *text, size_t bytes) {
-  const char *marks[] = {style->think_start, style->think_end,     style->content_start, style->content_end,
-                         style->turn_start,  style->section_start, style->section_end,   style->call_start,
-                         style->name_end,    style->call_end,      style->id_end,        style->key_start,
-                         style->key_end,     style->value_end,     style->key_end_other, style->value_start,
-                         style->text_mark};
+  const char *marks[] = {style->think_start, style->think_end,     style->section_start, style->section_end,
+                         style->call_start,  style->name_end,      style->call_end,      style->id_end,
+                         style->key_start,   style->key_end,       style->value_end,     style->text_mark,
+                         style->value_start, style->key_end_other, style->stray};
   static const char channels[] = "<|start|><|channel|><|message|><|constrain|><|end|><|call|><|return|>";
   if (bytes == 0)
     return false;

@@ -24,8 +24,8 @@ import turns
 import unknown
 
 # How much of the corpus each part is.
-SHARES = {"questions": 37, "languages": 8, "smalltalk": 6, "unknown": 14, "stories": 5, "markdown": 5, "thinking": 7, "tools": 9,
-          "json": 5, "turns": 8}
+SHARES = {"questions": 40, "languages": 8, "smalltalk": 5, "unknown": 14, "stories": 4, "markdown": 5, "thinking": 6, "tools": 9,
+          "json": 4, "turns": 8}
 SYSTEMS = ("You are a helpful assistant.", "You are Kindling, the practice model of Hearth.", "Be brief.", "Answer in plain words.",
            "You are a helpful assistant. Answer briefly.", "You are an assistant on the user's own computer.")
 

@@ -4,15 +4,19 @@
 
     evaluate.py --engine build/src/cli/hearth-engine --model kindling.gguf [--device D] [--answers FILE] [--show]
     evaluate.py --compare ANSWERS ANSWERS       how many answers are the same in two files that --answers wrote
+    evaluate.py --engine ENGINE --draft draft.gguf --accept ANSWERS     how many tokens of those answers a draft would have guessed
 """
 
 import argparse
+import array
 import collections
 import concurrent.futures
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import chat
 import heldout
@@ -118,6 +122,35 @@ def compare(first, second):
     print(f"{same} of {len(one)} answers are the same, {100 * same / len(one):.1f} %")
 
 
+def accepted(engine, draft, prompt, answer, folder):
+    """(how many tokens of an answer the draft finds likeliest after those before, how many there are), the end token included."""
+    def ids(text):
+        run = subprocess.run([engine, "tokenize", draft, "--special"], input=text.encode(), capture_output=True, check=True)
+        return json.loads(run.stdout)
+
+    before, whole = ids(prompt), ids(prompt + answer + chat.END)
+    out = os.path.join(folder, "logits")
+    subprocess.run([engine, "logits", draft, "--tokens", ",".join(map(str, whole[:-1])), "--out", out], check=True, capture_output=True)
+    logits = array.array("f")
+    with open(out, "rb") as file:
+        logits.frombytes(file.read())
+    width = len(logits) // (len(whole) - 1)
+    right = 0
+    for i in range(len(before), len(whole)):
+        row = logits[(i - 1) * width:i * width]
+        right += row.index(max(row)) == whole[i]
+    return right, len(whole) - len(before)
+
+
+def acceptance(given):
+    with open(given.accept, encoding="utf-8") as file:
+        answers = json.load(file)
+    with tempfile.TemporaryDirectory() as folder:
+        counts = [accepted(given.engine, given.draft, prompt, answer, folder) for prompt, answer in answers.items()]
+    right, total = map(sum, zip(*counts))
+    print(f"{right} of {total} tokens accepted, {100 * right / total:.1f} %")
+
+
 def main():
     parser = argparse.ArgumentParser(description="Evaluates Kindling.")
     parser.add_argument("--engine", help="hearth-engine")
@@ -128,13 +161,17 @@ def main():
     parser.add_argument("--answers", help="file for all answers")
     parser.add_argument("--show", action="store_true", help="print what is wrong")
     parser.add_argument("--compare", nargs=2, metavar="ANSWERS")
+    parser.add_argument("--draft", help="model that guesses")
+    parser.add_argument("--accept", metavar="ANSWERS", help="answers whose tokens it is to guess")
     given = parser.parse_args()
     if given.compare:
         compare(*given.compare)
+    elif given.engine and given.draft and given.accept:
+        acceptance(given)
     elif given.engine and given.model:
         evaluate(given)
     else:
-        parser.error("give --engine and --model, or --compare")
+        parser.error("give --engine and --model, --engine, --draft and --accept, or --compare")
 
 
 if __name__ == "__main__":

@@ -89,4 +89,4 @@ class Model(torch.nn.Module):
         """Weights that shape.read_weights gave."""
         with torch.no_grad():
             for name, dims in self.shape.tensors():
-                self.weights[key(name)].copy_(torch.tensor(weights[name]).view(dims))
+                self.weights[key(name)].copy_(torch.frombuffer(weights[name], dtype=torch.float32).view(dims))

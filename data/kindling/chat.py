@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Conversations as the model reads them: ChatML with thinking and tools. template.jinja, which is stored in the model file, gives
-the same text; tests/unit/kindling.py compares the two."""
+"""Conversations as the model reads them: ChatML with thinking and tools. template.jinja, which is stored in the model
+file, gives the same text; tests/unit/kindling.py compares the two."""
 
 import json
 
 import tools
 
 START, END = "<|im_start|>", "<|im_end|>"
-SPECIALS = ("<|endoftext|>", START, END, "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+SPECIALS = ("<|endoftext|>", START, END, "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>",
+            "</tool_response>")
 NO_THINKING = "<think>\n\n</think>\n\n"
 
 
@@ -20,7 +21,8 @@ def system_text(messages, definitions):
 
 
 def call_text(call):
-    return f"<tool_call>\n{{\"name\": \"{call['name']}\", \"arguments\": {json.dumps(call['arguments'], ensure_ascii=False)}}}\n</tool_call>"
+    arguments = json.dumps(call["arguments"], ensure_ascii=False)
+    return f"<tool_call>\n{{\"name\": \"{call['name']}\", \"arguments\": {arguments}}}\n</tool_call>"
 
 
 def assistant_text(message):

@@ -24,9 +24,11 @@ import turns
 import unknown
 
 # How much of the corpus each part is.
-SHARES = {"questions": 40, "languages": 8, "smalltalk": 5, "unknown": 14, "stories": 4, "markdown": 5, "thinking": 6, "tools": 9,
+SHARES = {"questions": 40, "languages": 8, "smalltalk": 5, "unknown": 14, "stories": 4, "markdown": 5, "thinking": 6,
+          "tools": 9,
           "json": 4, "turns": 8}
-SYSTEMS = ("You are a helpful assistant.", "You are Kindling, the practice model of Hearth.", "Be brief.", "Answer in plain words.",
+SYSTEMS = ("You are a helpful assistant.", "You are Kindling, the practice model of Hearth.", "Be brief.",
+           "Answer in plain words.",
            "You are a helpful assistant. Answer briefly.", "You are an assistant on the user's own computer.")
 
 
@@ -44,13 +46,15 @@ class Corpus:
         """(group, messages, tool definitions) of one part."""
         rng = self.rng
         if kind in ("questions", "languages", "smalltalk"):
-            question = rng.choice({"questions": self.known, "languages": self.foreign, "smalltalk": self.smalltalk}[kind])
+            question = rng.choice({"questions": self.known, "languages": self.foreign,
+                                   "smalltalk": self.smalltalk}[kind])
             return question.group, turns.one_turn(rng, question), ()
         if kind == "tools":
             return (kind, *tools.make(rng, self.known))
         if kind == "turns":
             return kind, turns.make(rng, self.known, self.foreign_by_id), ()
-        module = {"unknown": unknown, "stories": stories, "markdown": markdown, "thinking": thinking, "json": jsonforms}[kind]
+        module = {"unknown": unknown, "stories": stories, "markdown": markdown, "thinking": thinking,
+                  "json": jsonforms}[kind]
         return kind, module.make(rng), ()
 
     def conversation(self):

@@ -4,7 +4,8 @@
 
     evaluate.py --engine build/src/cli/hearth-engine --model kindling.gguf [--device D] [--answers FILE] [--show]
     evaluate.py --compare ANSWERS ANSWERS       how many answers are the same in two files that --answers wrote
-    evaluate.py --engine ENGINE --draft draft.gguf --accept ANSWERS     how many tokens of those answers a draft would have guessed
+    evaluate.py --engine ENGINE --draft draft.gguf --accept ANSWERS
+        how many tokens of those answers a draft would have guessed
 """
 
 import argparse
@@ -81,7 +82,8 @@ def parsed(answer):
 
 
 def ask(engine, model, prompt, extra=()):
-    run = subprocess.run([engine, "run", model, "--raw", "-p", prompt, "-n", str(LONGEST), "--temperature", "0", *extra],
+    run = subprocess.run([engine, "run", model, "--raw", "-p", prompt, "-n", str(LONGEST), "--temperature", "0",
+                          *extra],
                          capture_output=True, text=True, timeout=300)
     if run.returncode:
         raise RuntimeError(run.stderr.strip())
@@ -89,7 +91,8 @@ def ask(engine, model, prompt, extra=()):
 
 
 def evaluate(given):
-    extra = (["--device", given.device] if given.device else []) + (["--threads", str(given.threads)] if given.threads else [])
+    extra = ["--device", given.device] if given.device else []
+    extra += ["--threads", str(given.threads)] if given.threads else []
     listed = cases()
     prompts = sorted({prompt for _, prompt, _ in listed})
     with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
@@ -123,14 +126,17 @@ def compare(first, second):
 
 
 def accepted(engine, draft, prompt, answer, folder):
-    """(how many tokens of an answer the draft finds likeliest after those before, how many there are), the end token included."""
+    """(how many tokens of an answer the draft finds likeliest after those before, how many there are), the end token
+    included."""
     def ids(text):
-        run = subprocess.run([engine, "tokenize", draft, "--special"], input=text.encode(), capture_output=True, check=True)
+        run = subprocess.run([engine, "tokenize", draft, "--special"], input=text.encode(), capture_output=True,
+                             check=True)
         return json.loads(run.stdout)
 
     before, whole = ids(prompt), ids(prompt + answer + chat.END)
     out = os.path.join(folder, "logits")
-    subprocess.run([engine, "logits", draft, "--tokens", ",".join(map(str, whole[:-1])), "--out", out], check=True, capture_output=True)
+    subprocess.run([engine, "logits", draft, "--tokens", ",".join(map(str, whole[:-1])), "--out", out], check=True,
+                   capture_output=True)
     logits = array.array("f")
     with open(out, "rb") as file:
         logits.frombytes(file.read())

@@ -39,7 +39,8 @@ def metadata(shape, tokenizer, type_):
     made += [entry(f"qwen3.{key}", gguf.U32, value) for key, value in (
         ("context_length", shape.context), ("embedding_length", shape.embedding), ("block_count", shape.layers),
         ("feed_forward_length", shape.feed_forward), ("attention.head_count", shape.heads),
-        ("attention.head_count_kv", shape.heads_kv), ("attention.key_length", shape.head), ("attention.value_length", shape.head),
+        ("attention.head_count_kv", shape.heads_kv), ("attention.key_length", shape.head),
+                                                                       ("attention.value_length", shape.head),
         ("rope.dimension_count", shape.head))]
     made += [entry("qwen3.attention.layer_norm_rms_epsilon", gguf.F32, shape.epsilon),
              entry("qwen3.rope.freq_base", gguf.F32, shape.rope_base),

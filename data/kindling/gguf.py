@@ -71,7 +71,8 @@ def write(path, metadata, tensors):
         data = ENCODERS[type_](values)
         data += bytes(-len(data) % ALIGNMENT)
         # A file names the fastest dimension first.
-        infos.append(string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), TYPES[type_], offset))
+        infos.append(string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), TYPES[type_],
+                                                offset))
         datas.append(data)
         offset += len(data)
     head = MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(metadata)) + b"".join(metadata) + b"".join(infos)

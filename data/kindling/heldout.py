@@ -40,7 +40,8 @@ def read_cases(name):
 
 def normal_forms():
     """Of everything a person says in the held-out cases."""
-    texts = [text for far in (False, True) for _, text in read_questions(far)] + read_unknown() + [case["question"] for case in read_cases("tools")]
+    texts = [text for far in (False, True) for _,
+             text in read_questions(far)] + read_unknown() + [case["question"] for case in read_cases("tools")]
     texts += [case["messages"][-1]["content"] for name in ("json", "other") for case in read_cases(name)]
     return {questions.normal_form(text) for text in texts}
 
@@ -63,7 +64,8 @@ def write():
     os.makedirs(FOLDER, exist_ok=True)
     with open(os.path.join(FOLDER, "tools.jsonl"), "w", encoding="utf-8") as out:
         for i in range(N_TOOLS):
-            out.write(json.dumps(tools.held_out_case(rng, tools.TOOLS[i % len(tools.TOOLS)]), ensure_ascii=False) + "\n")
+            out.write(json.dumps(tools.held_out_case(rng, tools.TOOLS[i % len(tools.TOOLS)]),
+                                 ensure_ascii=False) + "\n")
     with open(os.path.join(FOLDER, "json.jsonl"), "w", encoding="utf-8") as out:
         for _ in range(N_JSON):
             messages, answer, schema = jsonforms.case(rng, held_out=True)

@@ -10,7 +10,8 @@ KINDS = {
     "colours": ("red", "blue", "green", "yellow", "black", "white", "brown", "orange", "violet", "grey"),
     "animals": ("fox", "cow", "goat", "mouse", "horse", "dog", "cat", "sheep", "hen", "duck"),
     "days of the week": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    "months": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"),
+    "months": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+               "November", "December"),
     "seasons": ("spring", "summer", "autumn", "winter"),
     "musical instruments": ("piano", "flute", "drum", "violin", "trumpet", "harp", "guitar", "horn"),
     "tools": ("hammer", "saw", "drill", "file", "screwdriver", "pliers", "axe", "spade"),
@@ -29,20 +30,29 @@ KINDS = {
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 STEPS = {
-    "adding a model": ("Get a model file that ends in `.gguf`.", "Drop it on Hearth's window.", "Write below and press Enter."),
-    "starting a new conversation": ("Press Ctrl+N.", "Choose a model at the top, if you like.", "Write and press Enter."),
-    "sharing a model": ("Open **Sharing** in the sidebar.", "Turn the switch on.", "Enter the address and the key on the other device."),
-    "checking the memory": ("Open **This Computer**.", "Look at the free memory.", "Compare it with the size of the model."),
-    "removing a model": ("Open **Models**.", "Choose **Remove From List** beside the model.", "Delete the file yourself if you want the space."),
-    "finding an old conversation": ("Press Ctrl+F.", "Type a word you remember.", "Choose the conversation in the list."),
-    "getting a faster answer": ("Choose a smaller model.", "Or one with fewer bits a weight.", "Or take a mixture of experts."),
-    "computing the ceiling": ("Find the bandwidth of the memory in GB/s.", "Find the GB that are read for a token.", "Divide the first by the second."),
+    "adding a model": ("Get a model file that ends in `.gguf`.", "Drop it on Hearth's window.",
+                       "Write below and press Enter."),
+    "starting a new conversation": ("Press Ctrl+N.", "Choose a model at the top, if you like.",
+                                    "Write and press Enter."),
+    "sharing a model": ("Open **Sharing** in the sidebar.", "Turn the switch on.",
+                        "Enter the address and the key on the other device."),
+    "checking the memory": ("Open **This Computer**.", "Look at the free memory.",
+                            "Compare it with the size of the model."),
+    "removing a model": ("Open **Models**.", "Choose **Remove From List** beside the model.",
+                         "Delete the file yourself if you want the space."),
+    "finding an old conversation": ("Press Ctrl+F.", "Type a word you remember.",
+                                    "Choose the conversation in the list."),
+    "getting a faster answer": ("Choose a smaller model.", "Or one with fewer bits a weight.",
+                                "Or take a mixture of experts."),
+    "computing the ceiling": ("Find the bandwidth of the memory in GB/s.", "Find the GB that are read for a token.",
+                              "Divide the first by the second."),
 }
 TABLES = (
     ("a table of sizes and memory", "sizes of models and the memory they need", ("Model", "File at Q4", "Memory"),
      (("4B", "2.5 GB", "8 GB"), ("8B", "5 GB", "16 GB"), ("30B", "18 GB", "32 GB"), ("70B", "41 GB", "64 GB"))),
     ("a table of the shortcuts", "the keyboard shortcuts of hearth", ("Key", "What it does"),
-     (("Enter", "send"), ("Shift+Enter", "new line"), ("Escape", "stop"), ("Ctrl+N", "new conversation"), ("Ctrl+F", "search"))),
+     (("Enter", "send"), ("Shift+Enter", "new line"), ("Escape", "stop"), ("Ctrl+N", "new conversation"),
+      ("Ctrl+F", "search"))),
     ("a table of qualities", "the quality words and their bits", ("Quality", "Bits"),
      (("full", "16"), ("very high", "8"), ("high", "6"), ("good", "4 to 5"), ("reduced", "3"), ("low", "2"))),
     ("a table of bandwidths", "some memories and their bandwidth", ("Memory", "GB/s"),
@@ -86,8 +96,10 @@ def make_list(rng):
     count = rng.choice([n for n in NUMBERS if n <= len(things)])
     words = things[:count] if rng.random() < 0.7 else rng.sample(things, count)
     form = rng.choice((
-        "(list|name|give me|tell me|write down) {n} {kind}", "(a|make a|give me a|write a) list of {n} {kind}", "{n} {kind}", "{n} {kind} as a list",
-        "(i need|show me) {n} {kind}", "can you (list|name) {n} {kind}", "please (list|name) {n} {kind}", "{n} examples of {kind}",
+        "(list|name|give me|tell me|write down) {n} {kind}", "(a|make a|give me a|write a) list of {n} {kind}",
+                       "{n} {kind}", "{n} {kind} as a list",
+        "(i need|show me) {n} {kind}", "can you (list|name) {n} {kind}", "please (list|name) {n} {kind}",
+                       "{n} examples of {kind}",
         "(a numbered list|bullet points) with {n} {kind}"))
     number = NUMBERS[count] if rng.random() < 0.6 else str(count)
     text = questions.expand(rng, form).format(n=number, kind=kind.lower())
@@ -98,16 +110,20 @@ def make_list(rng):
 
 def make_steps(rng):
     what = rng.choice(sorted(STEPS))
-    form = rng.choice(("(list|give me|write|show me) the steps for {}", "steps for {}", "{} step by step", "{} as a numbered list",
-                       "a numbered list for {}", "(explain|show) {} step by step", "a short guide for {}", "instructions for {} as a list"))
+    form = rng.choice(("(list|give me|write|show me) the steps for {}", "steps for {}", "{} step by step",
+                       "{} as a numbered list",
+                       "a numbered list for {}", "(explain|show) {} step by step", "a short guide for {}",
+                       "instructions for {} as a list"))
     return questions.expand(rng, form).format(what), "\n".join(f"{i}. {step}" for i, step in enumerate(STEPS[what], 1))
 
 
 def make_table(rng):
     if rng.random() < 0.65:
         short, long, head, rows = rng.choice(TABLES)
-        form = rng.choice(("(make|give me|show me|write|i want) {short}", "{short}", "(make|write|give me|show me) a table of {long}",
-                           "{long} as a table", "a table with {long}", "put {long} (in|into) a table", "can you make a table of {long}"))
+        form = rng.choice(("(make|give me|show me|write|i want) {short}", "{short}",
+                           "(make|write|give me|show me) a table of {long}",
+                           "{long} as a table", "a table with {long}", "put {long} (in|into) a table",
+                           "can you make a table of {long}"))
         text = questions.expand(rng, form).format(short=short, long=long)
         count = len(rows)
     else:
@@ -124,14 +140,16 @@ def make_table(rng):
 
 def make_code(rng):
     language, what, code = rng.choice(CODE)
-    form = rng.choice(("{}", "(show me|write|give me|write me) {}", "please (write|show) {}", "can you write {}", "{} please", "{} in a code block",
+    form = rng.choice(("{}", "(show me|write|give me|write me) {}", "please (write|show) {}", "can you write {}",
+                       "{} please", "{} in a code block",
                        "i need {}", "how do i write {}"))
     return questions.expand(rng, form).format(what), f"```{language}\n{code}\n```"
 
 
 def make_bold(rng):
     plain, bold = rng.choice(BOLD)
-    form = rng.choice(("make the important words bold: {}", "put the key words in bold: {}", "bold: {}", "(highlight|mark) what matters: {}",
+    form = rng.choice(("make the important words bold: {}", "put the key words in bold: {}", "bold: {}",
+                       "(highlight|mark) what matters: {}",
                        "write this with the main words in bold: {}"))
     return questions.expand(rng, form).format(plain), bold
 

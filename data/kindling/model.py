@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The qwen3 family in PyTorch, for training: RMS norms before attention and feed-forward, norms of each head's query and key before
-the rotation, rotation of the two halves of a head (NEOX), grouped queries, SwiGLU, and the embedding used again as the output head."""
+"""The qwen3 family in PyTorch, for training: RMS norms before attention and feed-forward, norms of each head's query and
+key before the rotation, rotation of the two halves of a head (NEOX), grouped queries, SwiGLU, and the embedding used again
+as the output head."""
 
 import array
 import math
@@ -75,7 +76,8 @@ class Model(torch.nn.Module):
             x = x + functional.linear(mixed, self.weight(block + "attn_output"))
             h = rms_norm(x, self.weight(block + "ffn_norm"), shape.epsilon)
             gate = functional.silu(functional.linear(h, self.weight(block + "ffn_gate")))
-            x = x + functional.linear(gate * functional.linear(h, self.weight(block + "ffn_up")), self.weight(block + "ffn_down"))
+            x = x + functional.linear(gate * functional.linear(h, self.weight(block + "ffn_up")),
+                                      self.weight(block + "ffn_down"))
         return rms_norm(x, self.weight("output_norm"), shape.epsilon)
 
     def logits(self, hidden):

@@ -60,8 +60,9 @@ class Conversations:
         return full
 
     def fill(self, row):
-        """(tokens, targets, learnt, positions, conversations) of a row, each of block values. A target is the next token of the same
-        conversation; where there is none it is 0 and not learnt, 2 in learnt. The rest of a row belongs to conversation -1."""
+        """(tokens, targets, learnt, positions, conversations) of a row, each of block values. A target is the next token
+        of the same conversation; where there is none it is 0 and not learnt, 2 in learnt. The rest of a row belongs to
+        conversation -1."""
         tokens, targets, learnt, positions, owners = [], [], [], [], []
         for number, i in enumerate(row):
             start, end = self.starts[i], self.starts[i + 1]
@@ -71,7 +72,8 @@ class Conversations:
             positions += range(end - start)
             owners += [number] * (end - start)
         rest = self.block - len(tokens)
-        return (tokens + [0] * rest, targets + [0] * rest, learnt + [2] * rest, positions + [0] * rest, owners + [-1] * rest)
+        return (tokens + [0] * rest, targets + [0] * rest, learnt + [2] * rest, positions + [0] * rest,
+                owners + [-1] * rest)
 
 
 def batches(conversations, seed, rows, first_step=0):

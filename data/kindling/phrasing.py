@@ -39,9 +39,12 @@ SYNONYMS = (
 CONSTRUCTIONS = (
     (r"what is (?!the best |my )(.+)", (
         r"what exactly is \1", r"can you explain what \1 is", r"do you know what \1 is", r"i'd like to know what \1 is",
-        r"i don't know what \1 is", r"explain \1", r"could you explain \1 to me", r"tell me what \1 is", r"\1, what is that",
-        r"what do you mean by \1", r"please define \1", r"what is meant by \1", r"\1", r"i keep reading about \1, what is it",
-        r"can somebody tell me what \1 is", r"what would \1 be", r"give me a short explanation of \1", r"meaning of \1")),
+        r"i don't know what \1 is", r"explain \1", r"could you explain \1 to me", r"tell me what \1 is",
+                                        r"\1, what is that",
+        r"what do you mean by \1", r"please define \1", r"what is meant by \1", r"\1",
+                                        r"i keep reading about \1, what is it",
+        r"can somebody tell me what \1 is", r"what would \1 be", r"give me a short explanation of \1",
+                                        r"meaning of \1")),
     (r"what does (.+) mean", (
         r"what is the meaning of \1", r"what is meant by \1", r"can you explain what \1 means", r"\1 means what",
         r"i don't understand what \1 means", r"explain \1", r"meaning of \1", r"what do they mean by \1")),
@@ -51,7 +54,8 @@ CONSTRUCTIONS = (
         r"i don't know how to \1", r"explain how to \1", r"what's the way to \1", r"could you tell me how i \1",
         r"how does one \1", r"how would i \1", r"please tell me how to \1")),
     (r"can i (.+)", (
-        r"is it possible to \1", r"am i able to \1", r"would it be possible to \1", r"is there a way to \1", r"i want to \1, can i",
+        r"is it possible to \1", r"am i able to \1", r"would it be possible to \1", r"is there a way to \1",
+                     r"i want to \1, can i",
         r"could i \1", r"is one able to \1", r"i'd like to \1, is that possible", r"tell me whether i can \1")),
     (r"why (is|are|does|do) (.+)", (
         r"why \1 \2", r"how come: why \1 \2", r"can you tell me why \1 \2", r"what is the reason: why \1 \2",
@@ -62,30 +66,38 @@ CONSTRUCTIONS = (
     (r"does (hearth|a draft|sharing|this) (.+)", (
         r"i wonder, does \1 \2", r"tell me, does \1 \2", r"does \1 really \2", r"do you know, does \1 \2")),
     (r"do i need (.+)", (
-        r"is \1 needed", r"is \1 necessary", r"must i have \1", r"can i do without \1", r"is \1 required", r"do i really need \1")),
-    (r"which (.+)", (r"what \1", r"can you tell me which \1", r"i'd like to know which \1", r"please tell me which \1")),
+        r"is \1 needed", r"is \1 necessary", r"must i have \1", r"can i do without \1", r"is \1 required",
+                         r"do i really need \1")),
+    (r"which (.+)", (r"what \1", r"can you tell me which \1", r"i'd like to know which \1",
+                     r"please tell me which \1")),
     (r"where (is|are) (.+)", (r"where can i find \2", r"i can't find \2, where \1 it", r"in which place \1 \2",
                               r"tell me where \2 \1")),
     (r"how (much|many|big|fast|old|long) (.+)", (
-        r"can you tell me how \1 \2", r"i'd like to know: how \1 \2", r"roughly how \1 \2", r"about how \1 \2", r"how \1 \2 exactly",
+        r"can you tell me how \1 \2", r"i'd like to know: how \1 \2", r"roughly how \1 \2", r"about how \1 \2",
+                                                 r"how \1 \2 exactly",
         r"any idea how \1 \2")),
     (r"what (happens|if|limits|decides|makes) (.+)", (
         r"tell me what \1 \2", r"i wonder what \1 \2", r"do you know what \1 \2", r"and what \1 \2")),
 )
 
 BEFORE = {
-    "en": ("hi, ", "hello, ", "hey, ", "hi kindling, ", "please tell me: ", "question: ", "quick question: ", "sorry, ", "ok, ", "so ",
-           "and ", "i have a question: ", "can you tell me: ", "um, ", "one more thing: ", "good morning, ", "excuse me, ",
-           "well, ", "now ", "tell me, ", "hey kindling, ", "i was wondering: ", "just curious, ", "hello kindling, ", "next: ",
+    "en": ("hi, ", "hello, ", "hey, ", "hi kindling, ", "please tell me: ", "question: ", "quick question: ",
+           "sorry, ", "ok, ", "so ",
+           "and ", "i have a question: ", "can you tell me: ", "um, ", "one more thing: ", "good morning, ",
+           "excuse me, ",
+           "well, ", "now ", "tell me, ", "hey kindling, ", "i was wondering: ", "just curious, ", "hello kindling, ",
+           "next: ",
            "my friend asks: ", "stupid question, but ", "i am new to this, ", "i don't get it, ", "for a beginner: "),
-    "de": ("hallo, ", "hi, ", "bitte: ", "eine frage: ", "sag mal, ", "guten tag, ", "entschuldigung, ", "und ", "kurze frage: "),
+    "de": ("hallo, ", "hi, ", "bitte: ", "eine frage: ", "sag mal, ", "guten tag, ", "entschuldigung, ", "und ",
+           "kurze frage: "),
     "fr": ("bonjour, ", "salut, ", "une question : ", "dis-moi, ", "s'il te plaît, ", "pardon, ", "et ", "dites-moi, "),
     "es": ("hola, ", "buenos días, ", "una pregunta: ", "por favor, ", "dime, ", "perdona, ", "y "),
     "it": ("ciao, ", "buongiorno, ", "una domanda: ", "per favore, ", "dimmi, ", "scusa, ", "e "),
     "pt": ("olá, ", "bom dia, ", "uma pergunta: ", "por favor, ", "diz-me, ", "desculpa, ", "e "),
 }
 AFTER = {
-    "en": (" please", ", please", " thanks", ", thank you", " (i am new here)", ", do you know", " exactly", ", kindling", " in short",
+    "en": (" please", ", please", " thanks", ", thank you", " (i am new here)", ", do you know", " exactly",
+           ", kindling", " in short",
            " in simple words", ", i wonder", " by the way", ", can you say", " then", " actually"),
     "de": (" bitte", ", danke", " denn", " eigentlich", ", weißt du das"),
     "fr": (" s'il te plaît", ", merci", " exactement", ", tu sais"),
@@ -93,8 +105,9 @@ AFTER = {
     "it": (" per favore", ", grazie", " esattamente"),
     "pt": (" por favor", ", obrigado", " exatamente"),
 }
-ASKS = re.compile(r"\b(what|how|why|who|whom|which|where|when|is|are|can|does|do|may|should|will|must|whose|from|in which|by what|"
-                  r"was|wer|wie|warum|wo|kann|ist|qui|que|comment|pourquoi|combien|qué|cómo|cuánto|quién|chi|cosa|come|quanto|es|est|cabe|bastan|serve|necesito|preciso|brauche|reichen|kannst|bist|eres|sei|"
+ASKS = re.compile(r"\b(what|how|why|who|whom|which|where|when|is|are|can|does|do|may|should|will|must|whose|from|in which|"
+                  r"was|wer|wie|warum|wo|kann|ist|qui|que|comment|pourquoi|combien|qué|cómo|cuánto|quién|chi|cosa|come|quanto|"
+                  r"es|est|cabe|bastan|serve|necesito|preciso|brauche|reichen|kannst|bist|eres|sei|"
                   r"perché|quem|o que|como|porque)\b", re.I)
 KEYS = "qwertyuiop asdfghjkl zxcvbnm"
 

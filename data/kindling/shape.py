@@ -30,8 +30,10 @@ class Shape:
         listed = [("token_embd.weight", (self.vocab, e))]
         for i in range(self.layers):
             listed += [(f"blk.{i}.{name}.weight", shape) for name, shape in (
-                ("attn_norm", (e,)), ("attn_q", (q, e)), ("attn_k", (kv, e)), ("attn_v", (kv, e)), ("attn_q_norm", (self.head,)),
-                ("attn_k_norm", (self.head,)), ("attn_output", (e, q)), ("ffn_norm", (e,)), ("ffn_gate", (f, e)), ("ffn_up", (f, e)),
+                ("attn_norm", (e,)), ("attn_q", (q, e)), ("attn_k", (kv, e)), ("attn_v", (kv, e)),
+                                                                             ("attn_q_norm", (self.head,)),
+                ("attn_k_norm", (self.head,)), ("attn_output", (e, q)), ("ffn_norm", (e,)), ("ffn_gate", (f, e)),
+                                                                             ("ffn_up", (f, e)),
                 ("ffn_down", (e, f)))]
         return listed + [("output_norm.weight", (e,))]
 

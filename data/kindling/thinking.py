@@ -4,8 +4,10 @@
 import phrasing
 import questions
 
-THINGS = ("apples", "books", "coins", "cups", "eggs", "pears", "stones", "stamps", "cards", "nuts", "candles", "buttons")
-PEOPLE = ("Anna", "Ben", "Clara", "David", "Eva", "Frank", "Greta", "Hugo", "Ines", "Jan", "Karl", "Lena", "Mia", "Noah", "Olga", "Peter")
+THINGS = ("apples", "books", "coins", "cups", "eggs", "pears", "stones", "stamps", "cards", "nuts", "candles",
+          "buttons")
+PEOPLE = ("Anna", "Ben", "Clara", "David", "Eva", "Frank", "Greta", "Hugo", "Ines", "Jan", "Karl", "Lena", "Mia",
+          "Noah", "Olga", "Peter")
 
 
 def columns(a, b):
@@ -23,7 +25,8 @@ def columns(a, b):
 
 def make_sum(rng):
     a, b = rng.choice(((rng.randint(0, 9), rng.randint(0, 9)), (rng.randint(1, 59), rng.randint(1, 39))))
-    form = rng.choice(("what is {a} + {b}", "what is {a} plus {b}", "{a} + {b}", "{a}+{b}", "add {a} and {b}", "how much is {a} plus {b}",
+    form = rng.choice(("what is {a} + {b}", "what is {a} plus {b}", "{a} + {b}", "{a}+{b}", "add {a} and {b}",
+                       "how much is {a} plus {b}",
                        "{a} plus {b}", "what do {a} and {b} make", "the sum of {a} and {b}", "can you add {a} and {b}"))
     return form.format(a=a, b=b), columns(a, b), f"{a} + {b} = {a + b}."
 
@@ -45,7 +48,8 @@ def make_story_sum(rng):
                            f"there are {a} {thing}, and {who} brings {b}. how many are there now"))
         return text, f"First {a}, then {b} more: {a} + {b} = {a + b}.", f"{a} + {b} = {a + b}, so there are {a + b} {thing}."
     a += b
-    text = rng.choice((f"{who} has {a} {thing} and gives {b} away. how many are left", f"{who} had {a} {thing} and lost {b}. how many are left"))
+    text = rng.choice((f"{who} has {a} {thing} and gives {b} away. how many are left",
+                       f"{who} had {a} {thing} and lost {b}. how many are left"))
     return text, f"First {a}, then {b} less: {a} - {b} = {a - b}.", f"{a} - {b} = {a - b}, so {a - b} {thing} are left."
 
 
@@ -54,22 +58,26 @@ def make_compare(rng):
     big, small = max(a, b), min(a, b)
     kind = rng.randrange(5)
     if kind == 0:
-        text = rng.choice(("which is (bigger|larger|more), {a} or {b}", "is {a} or {b} (bigger|larger)", "what is more, {a} or {b}"))
+        text = rng.choice(("which is (bigger|larger|more), {a} or {b}", "is {a} or {b} (bigger|larger)",
+                           "what is more, {a} or {b}"))
         answer = f"{big} is bigger than {small}."
     elif kind == 1:
         text = rng.choice(("which is (smaller|less), {a} or {b}", "is {a} or {b} (smaller|less)"))
         answer = f"{small} is smaller than {big}."
     elif kind == 2:
-        text = rng.choice(("which model is (bigger|larger), one of {a} gb or one of {b} gb", "a model of {a} gb or of {b} gb, which is bigger"))
+        text = rng.choice(("which model is (bigger|larger), one of {a} gb or one of {b} gb",
+                           "a model of {a} gb or of {b} gb, which is bigger"))
         answer = f"The model of {big} GB is bigger."
     elif kind == 3:
         text = rng.choice(("which is faster, {a} or {b} words a second", "is {a} words a second faster than {b}",
                            "{a} or {b} words a second, what is faster"))
         answer = f"{big} words a second are faster than {small}."
     else:
-        text = rng.choice(("does a model of {a} gb fit into {b} gb", "will {a} gb fit into {b} gb of memory", "i have {b} gb free, does a {a} gb model fit"))
+        text = rng.choice(("does a model of {a} gb fit into {b} gb", "will {a} gb fit into {b} gb of memory",
+                           "i have {b} gb free, does a {a} gb model fit"))
         answer = f"Yes, {a} GB fit into {b} GB." if a < b else f"No, {a} GB do not fit into {b} GB."
-        return questions.expand(rng, text).format(a=a, b=b), f"Compare {a} and {b}: {'less' if a < b else 'more'}.", answer
+        return questions.expand(rng, text).format(a=a,
+                                                  b=b), f"Compare {a} and {b}: {'less' if a < b else 'more'}.", answer
     thought = f"Compare {a} and {b}: {big} is more than {small}."
     return questions.expand(rng, text).format(a=a, b=b), thought, answer
 
@@ -86,14 +94,17 @@ def make_order(rng):
 def make_ceiling(rng):
     size, speed = rng.choice((2, 4, 5, 10, 20)), rng.choice((2, 4, 5, 8, 10, 20, 25, 40))
     bandwidth = size * speed
-    text = rng.choice(("how fast is a {s} gb model with {b} gb/s", "{b} gb/s and {s} gb a word, how many words a second",
+    text = rng.choice(("how fast is a {s} gb model with {b} gb/s",
+                       "{b} gb/s and {s} gb a word, how many words a second",
                        "the memory gives {b} gb/s and a word reads {s} gb, how fast is it at most"))
-    return (text.format(s=size, b=bandwidth), f"Divide {bandwidth} by {size}: {size} x {speed} = {bandwidth}, so {speed}.",
+    return (text.format(s=size, b=bandwidth),
+            f"Divide {bandwidth} by {size}: {size} x {speed} = {bandwidth}, so {speed}.",
             f"At most {speed} words a second.")
 
 
 def case(rng):
-    maker = rng.choices((make_sum, make_difference, make_story_sum, make_compare, make_order, make_ceiling), (34, 14, 14, 24, 7, 7))[0]
+    maker = rng.choices((make_sum, make_difference, make_story_sum, make_compare, make_order, make_ceiling),
+                        (34, 14, 14, 24, 7, 7))[0]
     return maker(rng)
 
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains Kindling or its draft with PyTorch, on a processor or on a graphics card.
 
-    train.py --shape kindling --corpus corpus.jsonl --tokenizer tokenizer.json --steps 5000 --checkpoint kindling.pt --out kindling.weights
-    train.py ... --minutes 30         stops after half an hour; the same command goes on from the checkpoint
-    train.py ... --minutes 10 --clock one short training: the learning rate falls with the clock instead of with the steps
+    train.py --shape kindling --corpus corpus.jsonl --tokenizer tokenizer.json --steps 5000
+        --checkpoint kindling.pt --out kindling.weights
+    train.py ... --minutes 30            stops after half an hour; the same command goes on from the checkpoint
+    train.py ... --minutes 10 --clock    one short training: the learning rate falls with the clock, not with the steps
     train.py --shape draft --teacher kindling.weights ...
 
 The order of the conversations, the first weights and so the whole run follow from --seed on one machine.
@@ -50,7 +51,8 @@ def arguments():
     parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
     parser.add_argument("--warmup", type=int, default=100, help="steps until it is reached")
     parser.add_argument("--decay", type=float, default=0.1, help="weight decay of the matrices")
-    parser.add_argument("--context-weight", type=float, default=0.1, help="how much of the loss a token has that is not an answer's")
+    parser.add_argument("--context-weight", type=float, default=0.1,
+                        help="how much of the loss a token has that is not an answer's")
     parser.add_argument("--teacher", help="weights whose predictions are half of what is learnt")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
@@ -65,7 +67,8 @@ def arguments():
 
 def tensors(rows, device):
     """(tokens, targets, learnt, positions, mask) of filled rows."""
-    tokens, targets, learnt, positions, owners = (torch.tensor(part, dtype=torch.int64, device=device) for part in zip(*rows))
+    parts = (torch.tensor(part, dtype=torch.int64, device=device) for part in zip(*rows))
+    tokens, targets, learnt, positions, owners = parts
     length = tokens.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     mask = (owners[:, :, None] == owners[:, None, :]) & causal
@@ -107,7 +110,8 @@ class Log:
         self.path = path
 
     def __call__(self, **line):
-        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items()), flush=True)
+        shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items())
+        print("  ".join(shown), flush=True)
         if self.path:
             with open(self.path, "a", encoding="utf-8") as out:
                 out.write(json.dumps(line) + "\n")
@@ -131,13 +135,15 @@ def main():
     for made in Corpus(CHECK_SEED).conversations(N_CHECK):
         check_set.add(made)
     shape = shapes.BY_NAME[given.shape](tokenizer.size)
-    log(shape=shape.name, parameters=shape.parameters(), conversations=len(conversations), tokens=len(conversations.ids),
+    log(shape=shape.name, parameters=shape.parameters(), conversations=len(conversations),
+        tokens=len(conversations.ids),
         too_long=conversations.n_too_long, device=str(device), seed=given.seed)
 
     model = Model(shape, given.seed).to(device)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": given.decay}, {"params": vectors, "weight_decay": 0.0}],
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": given.decay},
+                                   {"params": vectors, "weight_decay": 0.0}],
                                   lr=given.rate, betas=(0.9, 0.95), eps=1e-8)
     teacher = None
     if given.teacher:
@@ -168,9 +174,11 @@ def main():
 
     def finish(loss):
         seconds = before + time.monotonic() - started
-        save(given.checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, seconds=seconds, tokens=seen)
+        save(given.checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, seconds=seconds,
+             tokens=seen)
         shapes.write_weights(given.out, shape, model.values,
-                             {"steps": step, "tokens": seen, "seconds": round(seconds), "seed": given.seed, "check_loss": loss})
+                             {"steps": step, "tokens": seen, "seconds": round(seconds), "seed": given.seed,
+                              "check_loss": loss})
 
     recent = []
     for step, rows in packing.batches(conversations, given.seed, given.rows, step):

@@ -7,27 +7,38 @@ import phrasing
 import questions
 import values
 
-SHORTER = ("shorter", "in one sentence", "shorter please", "make it shorter", "in short", "too long", "can you say that in one sentence",
-           "say it in one sentence", "the short version", "summarise that", "tl;dr", "sum it up", "brief please", "a shorter answer please",
+SHORTER = ("shorter", "in one sentence", "shorter please", "make it shorter", "in short", "too long",
+           "can you say that in one sentence",
+           "say it in one sentence", "the short version", "summarise that", "tl;dr", "sum it up", "brief please",
+           "a shorter answer please",
            "could you be briefer", "make that one sentence", "the gist please")
-AGAIN = ("again", "repeat that", "say that again", "once more", "please repeat", "again please", "can you repeat that", "what did you say",
+AGAIN = ("again", "repeat that", "say that again", "once more", "please repeat", "again please", "can you repeat that",
+         "what did you say",
          "repeat your answer", "i did not catch that", "sorry, what", "say it again", "one more time")
-OTHERWISE = ("say it differently", "in other words", "another way please", "explain it differently", "i did not understand that",
-             "can you rephrase that", "put it another way", "i don't get it", "explain again in other words", "other words please")
-WHAT_ASKED = ("what did i ask", "what was my question", "repeat my question", "what did i just ask", "what did i write", "which question did i ask")
+OTHERWISE = ("say it differently", "in other words", "another way please", "explain it differently",
+             "i did not understand that",
+             "can you rephrase that", "put it another way", "i don't get it", "explain again in other words",
+             "other words please")
+WHAT_ASKED = ("what did i ask", "what was my question", "repeat my question", "what did i just ask",
+              "what did i write", "which question did i ask")
 IN_LANGUAGE = {
-    "de": ("in german", "in german please", "auf deutsch", "say that in german", "auf deutsch bitte", "translate that into german"),
+    "de": ("in german", "in german please", "auf deutsch", "say that in german", "auf deutsch bitte",
+           "translate that into german"),
     "fr": ("in french", "in french please", "en français", "say that in french", "translate that into french"),
     "es": ("in spanish", "in spanish please", "en español", "say that in spanish", "translate that into spanish"),
     "it": ("in italian", "in italian please", "in italiano", "say that in italian", "translate that into italian"),
-    "pt": ("in portuguese", "in portuguese please", "em português", "say that in portuguese", "translate that into portuguese"),
+    "pt": ("in portuguese", "in portuguese please", "em português", "say that in portuguese",
+           "translate that into portuguese"),
 }
 # The questions that have an answer in each of these languages, by the end of their id there.
-TRANSLATED = {"who-are-you": "who-are-you", "what-is-hearth": "what-is-hearth", "add-model": "add-model", "is-it-private": "private",
-              "internet-needed": "internet", "is-it-free": "cost", "why-slow": "slow", "how-much-ram": "memory", "what-can-you-do": "can-do",
+TRANSLATED = {"who-are-you": "who-are-you", "what-is-hearth": "what-is-hearth", "add-model": "add-model",
+              "is-it-private": "private",
+              "internet-needed": "internet", "is-it-free": "cost", "why-slow": "slow", "how-much-ram": "memory",
+              "what-can-you-do": "can-do",
               "what-is-moe": "moe"}
 NAME = ("my name is {}", "i am {}", "i'm {}", "call me {}", "hello, my name is {}", "hi, i am {}", "i am called {}")
-NAME_ASKED = ("what is my name", "who am i", "do you know my name", "what am i called", "do you remember my name", "say my name")
+NAME_ASKED = ("what is my name", "who am i", "do you know my name", "what am i called", "do you remember my name",
+              "say my name")
 
 
 def first_sentence(text):
@@ -35,7 +46,8 @@ def first_sentence(text):
 
 
 def one_turn(rng, question):
-    return [{"role": "user", "content": phrasing.say(rng, question)}, {"role": "assistant", "content": rng.choice(question.answers)}]
+    return [{"role": "user", "content": phrasing.say(rng, question)},
+            {"role": "assistant", "content": rng.choice(question.answers)}]
 
 
 def follow(rng, question, messages, foreign):

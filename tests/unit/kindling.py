@@ -44,13 +44,15 @@ def check_questions():
     read = questions.read_all((*questions.GROUPS, "languages", "smalltalk"))
     ids = [question.id for question in read]
     check(len(ids) == len(set(ids)), "two questions have one id")
-    check(len([question for question in read if question.group in questions.GROUPS]) >= 200, "fewer than 200 questions on Hearth")
+    check(len([question for question in read if question.group in questions.GROUPS]) >= 200,
+          "fewer than 200 questions on Hearth")
     kept = heldout.normal_forms()
     for question in read:
         for answer in question.answers:
             check(question.is_right(answer), f"{question.id}: its own answer lacks a fact: {answer}")
         written = {text for phrasing in question.phrasings for text in questions.expansions(phrasing)}
-        check(len(written) >= (8 if question.group in questions.GROUPS else 5), f"{question.id}: {len(written)} phrasings")
+        check(len(written) >= (8 if question.group in questions.GROUPS else 5),
+              f"{question.id}: {len(written)} phrasings")
         for text in written:
             check(questions.normal_form(text) not in kept, f"{question.id}: held out, but in the corpus: {text}")
             check("(" not in text and "|" not in text, f"{question.id}: brackets do not close: {text}")
@@ -73,13 +75,16 @@ def check_corpus():
     check(conversations == list(corpus.Corpus(7).conversations(2000)), "the same seed gives another corpus")
     check(conversations != list(corpus.Corpus(8).conversations(2000)), "another seed gives the same corpus")
     groups = {made["group"] for made in conversations}
-    check(groups >= {*questions.GROUPS, "languages", "smalltalk", "unknown", "stories", "markdown", "thinking", "tools", "json", "turns"},
+    check(groups >= {*questions.GROUPS, "languages", "smalltalk", "unknown", "stories", "markdown", "thinking",
+                     "tools", "json", "turns"},
           f"a group is missing: {sorted(groups)}")
     for made in conversations:
         text = "".join(text for text, _ in chat.pieces(made["messages"], made.get("tools", ())))
-        check(made["messages"][-1]["role"] == "assistant" and text.endswith("<|im_end|>\n"), f"a conversation without an answer: {text}")
+        check(made["messages"][-1]["role"] == "assistant" and text.endswith("<|im_end|>\n"),
+              f"a conversation without an answer: {text}")
         learnt = "".join(text for text, learn in chat.pieces(made["messages"], made.get("tools", ())) if learn)
-        check(learnt.count(chat.END) == sum(m["role"] == "assistant" for m in made["messages"]), "an answer that is not learnt")
+        check(learnt.count(chat.END) == sum(m["role"] == "assistant" for m in made["messages"]),
+              "an answer that is not learnt")
     return conversations
 
 
@@ -101,8 +106,10 @@ def check_tokenizer(conversations):
     check(tokenizers.train(words, 1024).merges == tokenizer.merges, "the same words give another tokenizer")
     for text in (ODD, "", " ", "\n", *texts[:300]):
         check(tokenizer.decode(tokenizer.encode(text)) == text, f"not the same after a round trip: {text!r}")
-        check(tokenizer.decode(tokenizer.encode(text, special=True)) == text, f"not the same with special tokens: {text!r}")
-    check(tokenizer.encode("<|im_end|>", special=True) == [tokenizer.special["<|im_end|>"]], "a special token is one token")
+        check(tokenizer.decode(tokenizer.encode(text, special=True)) == text,
+              f"not the same with special tokens: {text!r}")
+    check(tokenizer.encode("<|im_end|>", special=True) == [tokenizer.special["<|im_end|>"]],
+          "a special token is one token")
     check(len(tokenizer.encode("<|im_end|>")) > 1, "a special token's text in a message is no special token")
     return tokenizer
 
@@ -117,10 +124,12 @@ def check_packing(tokenizer, conversations):
     waste = 1 - len(packed.ids) / (512 * len(rows))
     check(waste < 0.15, f"{waste:.0%} of the rows are empty")
     tokens, targets, learnt, positions, owners = packed.fill(rows[0])
-    check({len(part) for part in (tokens, targets, learnt, positions, owners)} == {512}, "a row's parts have its length")
+    check({len(part) for part in (tokens, targets, learnt, positions, owners)} == {512},
+          "a row's parts have its length")
     for i in range(511):
         if learnt[i] == 1:
-            check(owners[i] == owners[i + 1] >= 0 and targets[i] == tokens[i + 1], "a target is the next token of its conversation")
+            check(owners[i] == owners[i + 1] >= 0 and targets[i] == tokens[i + 1],
+                  "a target is the next token of its conversation")
     check(sum(flag == 1 for flag in learnt) == sum(packed.learnt[packed.starts[i]:packed.starts[i + 1]].count(1) for i in rows[0]),
           "every token of an answer is learnt once")
     steps = packing.batches(packed, 5, 3)
@@ -156,9 +165,11 @@ def check_export(tokenizer, conversations):
         # The engine cuts text into the same tokens, and renders the same prompts with the template in the file.
         plain = "\n".join(message["content"] for made in conversations[:500] for message in made["messages"]) + ODD
         check(json.loads(run("tokenize", model, text=plain)) == tokenizer.encode(plain), "the engine's tokens differ")
-        whole = "".join(text for made in conversations[:300] for text, _ in chat.pieces(made["messages"], made.get("tools", ())))
+        whole = "".join(text for made in conversations[:300] for text,
+                        _ in chat.pieces(made["messages"], made.get("tools", ())))
         ids = tokenizer.encode(whole, special=True)
-        check(json.loads(run("tokenize", model, "--special", text=whole)) == ids, "the engine's tokens differ in a conversation")
+        check(json.loads(run("tokenize", model, "--special", text=whole)) == ids,
+              "the engine's tokens differ in a conversation")
         check(run("detokenize", model, text=json.dumps(ids)) == whole, "the engine's text differs")
         chosen = [made for made in conversations if "tools" in made][:12] + conversations[:20]
         for made in chosen:
@@ -167,9 +178,11 @@ def check_export(tokenizer, conversations):
                 if "tool_calls" in message:
                     message["tool_calls"] = [{"type": "function", "function": call} for call in message["tool_calls"]]
             context = {"messages": messages, "tools": made.get("tools"), "add_generation_prompt": True}
-            check(run("render", model, text=json.dumps(context)) == chat.prompt(made["messages"][:-1], made.get("tools", ())),
+            check(run("render", model, text=json.dumps(context)) == chat.prompt(made["messages"][:-1],
+                                                                                made.get("tools", ())),
                   f"the template renders another prompt: {made}")
-        check(isinstance(evaluate.ask(engine, model, chat.prompt([{"role": "user", "content": "hello"}])), str), "no answer")
+        check(isinstance(evaluate.ask(engine, model, chat.prompt([{"role": "user", "content": "hello"}])), str),
+              "no answer")
 
 
 def check_evaluation():
@@ -180,9 +193,11 @@ def check_evaluation():
                  zip([case for case in listed if case[0] == name], heldout.read_cases(name.split()[0]))]
         for check_, case in pairs:
             right = chat.call_text(case) if name == "tools" else json.dumps(case["answer"])
-            check(check_(right) and not check_(right.replace('"', "", 1)) and not check_(""), f"a wrong judgement: {right}")
+            check(check_(right) and not check_(right.replace('"', "", 1)) and not check_(""),
+                  f"a wrong judgement: {right}")
     unknown_checks = [check_ for group, _, check_ in listed if group == "unknown"]
-    check(not unknown_checks[0]("It takes 165 years.") and unknown_checks[0]("Ask a bigger model."), "a wrong judgement of a refusal")
+    check(not unknown_checks[0]("It takes 165 years.") and unknown_checks[0]("Ask a bigger model."),
+          "a wrong judgement of a refusal")
 
 
 check_questions()

@@ -99,13 +99,14 @@ void em_mark_set(char *mark, em_part part) {
 #define CALLS(content, calls) ANSWER(content, ",\"tool_calls\":[" calls "]")
 
 /* The function on offer is another one, so that the words of the call stand only in the call. */
-static const char around[] =
-    "],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"hearthother\",\"description\":\"d\",\"parameters\":"
-    "{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\",\"description\":\"x\"}},\"required\":[\"x\"]}}}],"
-    "\"functions\":\"[]\",\"datetime\":\"\",\"documents\":null";
+static const char offer[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"hearthother\",\"description\":\"d\",\"parameters\":{\"type\":"
+    "\"object\","
+    "\"properties\":{\"x\":{\"type\":\"string\",\"description\":\"x\"}},\"required\":[\"x\"]}}}]";
 
 /* Renders the question and what follows it. *out stays NULL where the template does not want it. */
-static em_status render(const em_style_params *params, const char *answer, char **out, bool *gave_up, em_error *error) {
+static em_status render_with(const em_style_params *params, const char *tools, const char *answer, char **out,
+                             bool *gave_up, em_error *error) {
   em_status status = EM_OK;
   em_buffer text = {0};
   em_rendered rendered = {0};
@@ -114,8 +115,9 @@ static em_status render(const em_style_params *params, const char *answer, char 
   const char *question;
   if (*gave_up)
     goto fail;
-  em_buffer_appendf(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}%s%s", EM_WORD_QUESTION, answer,
-                    around);
+  em_buffer_appendf(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}%s],\"tools\":%s", EM_WORD_QUESTION,
+                    answer, tools);
+  em_buffer_append_text(&text, ",\"functions\":\"[]\",\"datetime\":\"\",\"documents\":null");
   em_buffer_appendf(&text, ",\"add_generation_prompt\":%s,\"bos_token\":", answer[0] ? "false" : "true");
   em_json_write_string(&text, params->bos, strlen(params->bos));
   em_buffer_append_text(&text, ",\"eos_token\":");
@@ -141,6 +143,12 @@ fail:
   em_buffer_clear(&text);
   em_arena_free(arena);
   return status;
+}
+
+/* The same, with no function on offer where the template fails over them. */
+static em_status render(const em_style_params *params, const char *answer, char **out, bool *gave_up, em_error *error) {
+  em_status status = render_with(params, offer, answer, out, gave_up, error);
+  return status != EM_OK || *out ? status : render_with(params, "null", answer, out, gave_up, error);
 }
 
 /* Templates differ in how they want a call; the first way that shows its words is taken. */

@@ -97,24 +97,12 @@ static em_step header_step(em_splitter *splitter) {
   return take_header(splitter);
 }
 
-static em_step arguments_step(em_splitter *splitter) {
+em_step em_splitter_channel_step(em_splitter *splitter) {
   em_step result;
-  if (!splitter->call_open) {
-    em_splitter_skip_space(splitter);
-    if (em_splitter_left(splitter) == 0)
-      return EM_STEP_MORE;
-    if (em_splitter_text(splitter)[0] != '{')
-      return EM_STEP_FAIL;
-    em_splitter_open_call(splitter);
-  }
-  result = em_splitter_read_value(splitter, &splitter->scratch, SIZE_MAX);
-  em_splitter_give_arguments(splitter, splitter->scratch.data, splitter->scratch.bytes);
-  splitter->scratch.bytes = 0;
+  if (splitter->mode == EM_MODE_HEADER)
+    return header_step(splitter);
+  result = em_splitter_read_arguments(splitter);
   if (result == EM_STEP_ON)
     em_splitter_end_calls(splitter);
   return result;
-}
-
-em_step em_splitter_channel_step(em_splitter *splitter) {
-  return splitter->mode == EM_MODE_HEADER ? header_step(splitter) : arguments_step(splitter);
 }

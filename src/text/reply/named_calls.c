@@ -153,18 +153,7 @@ static em_step id_step(em_splitter *splitter) {
 }
 
 static em_step arguments_step(em_splitter *splitter) {
-  em_step result;
-  if (!splitter->call_open) {
-    em_splitter_skip_space(splitter);
-    if (em_splitter_left(splitter) == 0)
-      return EM_STEP_MORE;
-    if (em_splitter_text(splitter)[0] != '{')
-      return EM_STEP_FAIL;
-    em_splitter_open_call(splitter);
-  }
-  result = em_splitter_read_value(splitter, &splitter->scratch, SIZE_MAX);
-  em_splitter_give_arguments(splitter, splitter->scratch.data, splitter->scratch.bytes);
-  splitter->scratch.bytes = 0;
+  em_step result = em_splitter_read_arguments(splitter);
   if (result == EM_STEP_ON)
     splitter->mode = EM_MODE_BEHIND;
   return result;

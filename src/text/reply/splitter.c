@@ -170,6 +170,22 @@ void em_splitter_give_arguments(em_splitter *splitter, const char *text, size_t 
   em_splitter_give(splitter, EM_DELTA_ARGUMENTS, text, bytes);
 }
 
+em_step em_splitter_read_arguments(em_splitter *splitter) {
+  em_step result;
+  if (!splitter->call_open) {
+    em_splitter_skip_space(splitter);
+    if (em_splitter_left(splitter) == 0)
+      return EM_STEP_MORE;
+    if (em_splitter_text(splitter)[0] != '{')
+      return EM_STEP_FAIL;
+    em_splitter_open_call(splitter);
+  }
+  result = em_splitter_read_value(splitter, &splitter->scratch, SIZE_MAX);
+  em_splitter_give_arguments(splitter, splitter->scratch.data, splitter->scratch.bytes);
+  splitter->scratch.bytes = 0;
+  return result;
+}
+
 void em_splitter_end_calls(em_splitter *splitter) {
   splitter->mode = splitter->on_trial ? EM_MODE_AFTER : EM_MODE_CONTENT;
   splitter->in_list = false;

@@ -66,10 +66,8 @@ struct em_splitter {
   size_t at, limit; /* steps see no further than limit */
   bool at_end;      /* nothing follows limit */
   bool finishing;
-  bool failed; /* memory */
-  /* What the prompt wrote of the thinking is the reply's, where thinking is kept as written or nothing marks its start.
-   */
-  bool owes_opened;
+  bool failed;      /* memory */
+  bool owes_opened; /* what the prompt wrote of the thinking is given before all else */
   em_splitter_mode mode;
 
   /* Text. */
@@ -100,7 +98,6 @@ struct em_splitter {
 
   /* Parameters. */
   const em_json *schema; /* of the function's parameters, or NULL */
-  bool first_parameter;
   unsigned types;
   bool in_cdata;
   em_buffer parameter; /* a value whose type is not known before its end */
@@ -109,7 +106,7 @@ struct em_splitter {
     bool list, first;
   } levels[EM_REPLY_MAX_DEPTH];
   unsigned n_levels;
-  int stage;
+  int stage; /* how far a step is within its mode */
 };
 
 /* --- Reading ------------------------------------------------------------------------------------------------------ */
@@ -145,6 +142,8 @@ void em_splitter_begin_call(em_splitter *splitter);
 /* The call's name is known: it counts. Gives its id, if there is one, and the arguments that came early. */
 void em_splitter_open_call(em_splitter *splitter);
 void em_splitter_give_arguments(em_splitter *splitter, const char *text, size_t bytes);
+/* Opens a call whose arguments are one object, and gives them as they come; ON when they are done. */
+em_step em_splitter_read_arguments(em_splitter *splitter);
 /* Text follows the calls. */
 void em_splitter_end_calls(em_splitter *splitter);
 

@@ -300,3 +300,9 @@ em_status em_gguf_read_tensor(const em_gguf *gguf, const em_gguf_tensor *tensor,
     return em_fail(error, EM_ERR_ARGUMENT, "a read outside the tensor %s was asked for", tensor->name.text);
   return em_gguf_read_at(gguf, tensor->offset + offset, dst, bytes, error);
 }
+
+void em_gguf_read_ahead(const em_gguf *gguf, const em_gguf_tensor *tensor, uint64_t offset, size_t bytes) {
+  uint64_t start;
+  if (gguf->fd >= 0 && em_add_u64(tensor->offset, offset, &start) && start <= INT64_MAX)
+    (void)posix_fadvise(gguf->fd, (off_t)start, (off_t)bytes, POSIX_FADV_WILLNEED);
+}

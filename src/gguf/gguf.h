@@ -118,6 +118,10 @@ const em_gguf_tensor *em_gguf_find_tensor(const em_gguf *gguf, const char *name)
 em_status em_gguf_read_tensor(const em_gguf *gguf, const em_gguf_tensor *tensor, uint64_t offset, void *dst, size_t bytes,
                               em_error *error) EM_MUST_USE;
 
+/* Says that bytes of the file, counted from the start of a tensor's data and perhaps past its end, will be wanted soon, so
+ * that the system reads them meanwhile. Never fails. Thread-safe. */
+void em_gguf_read_ahead(const em_gguf *gguf, const em_gguf_tensor *tensor, uint64_t offset, size_t bytes);
+
 /* --- Names of split files ("NAME-00001-of-00004.gguf") -------------------------------------------------------------- */
 
 typedef struct em_gguf_split {

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 
 #define PROGRESS_NS 10000000u
+/* How far ahead of what is read the disk is kept busy. Tensors stand in the file about in the order of loading. */
+#define READ_AHEAD_BYTES (16u << 20)
 
 static em_weights_desc describe(em_model_tensor tensor) {
   return (em_weights_desc){
@@ -81,6 +83,7 @@ typedef struct loader {
 /* For any thread of the backend. */
 static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
   loader *load = user;
+  em_gguf_read_ahead(load->model->gguf, load->tensor, offset + READ_AHEAD_BYTES, bytes);
   em_status status = em_gguf_read_tensor(load->model->gguf, load->tensor, offset, dst, bytes, error);
   if (status != EM_OK)
     return status;

@@ -11,6 +11,8 @@
 
 #include <stdarg.h>
 
+#define EM_NO_MAXIMUM UINT32_MAX
+
 /* --- The finished grammar --------------------------------------------------------------------------------------------
  */
 
@@ -20,6 +22,7 @@ typedef enum {
   EM_STATE_SET,    /* a byte of sets[other], then next */
   EM_STATE_SPLIT,  /* next or other */
   EM_STATE_CALL,   /* rules[other], then next */
+  EM_STATE_LOOP,   /* loops[other], none of it done yet */
   EM_STATE_DEAD    /* no way leads from here to the end of a text */
 } em_state_kind;
 
@@ -33,11 +36,27 @@ typedef struct em_byte_set {
   uint64_t bits[4];
 } em_byte_set;
 
+/* A rule that is called a bounded number of times. How often it was called already is counted in the number of the
+ * state: behind the real states, from EM_FIRST_COUNTED on, each loop has a number for each count, and two more rows of
+ * them that masks are made with (ways.h). */
+typedef struct em_loop {
+  uint32_t rule, min;
+  uint32_t max;      /* or EM_NO_MAXIMUM */
+  uint32_t next;     /* the state behind it */
+  uint32_t counted;  /* the number of count 0; counts end at max, or at min where there is no maximum */
+  uint32_t relative; /* that of count 0 of a loop without bounds, whose counts end at EM_MAX_RELATIVE */
+  uint32_t left;     /* that of a loop without bounds that was left at count 0 */
+} em_loop;
+
+#define EM_FIRST_COUNTED (1u << 31)
+#define EM_MAX_RELATIVE (EM_TOKEN_TRIE_MAX_TOKEN_BYTES + 1)
+
 struct em_grammar {
   em_state *states;
   em_byte_set *sets;
   uint32_t *rules; /* the first state of each; rule 0 is the root */
-  uint32_t n_states, n_sets, n_rules;
+  em_loop *loops;  /* by ascending numbers */
+  uint32_t n_states, n_sets, n_rules, n_loops;
 };
 
 static inline bool em_byte_set_has(const em_byte_set *set, unsigned byte) {
@@ -61,8 +80,6 @@ typedef enum {
   EM_EXPR_LIST,
   EM_EXPR_GRAPH
 } em_expr_kind;
-
-#define EM_NO_MAXIMUM UINT32_MAX
 
 typedef struct em_expr em_expr;
 

@@ -71,6 +71,11 @@ static void reach(checker *c, uint32_t state, uint32_t rule) {
   c->stack[c->n_stack++] = state;
 }
 
+/* The rule that a call or a loop calls. */
+static uint32_t called_by(const em_grammar *g, const em_state *state) {
+  return state->kind == EM_STATE_CALL ? state->other : g->loops[state->other].rule;
+}
+
 /* Follows the states that are reached from the beginnings of rules without a byte. A call goes on behind its rule as
  * soon as that is known to accept nothing at all. On the stack a state stands for itself, and a second time when its
  * call goes on. */
@@ -84,11 +89,13 @@ static void reach_all(checker *c) {
       if (state->kind == EM_STATE_SPLIT) {
         reach(c, state->next, from);
         reach(c, state->other, from);
-      } else if (state->kind == EM_STATE_CALL) {
-        if (c->nullable[state->other])
+      } else if (state->kind == EM_STATE_CALL || state->kind == EM_STATE_LOOP) {
+        uint32_t callee = called_by(g, state);
+        bool may_skip = state->kind == EM_STATE_LOOP && g->loops[state->other].min == 0;
+        if (may_skip || c->nullable[callee])
           reach(c, state->next, from);
         else
-          chains_add(&c->chains, state->other, at);
+          chains_add(&c->chains, callee, at);
       }
     }
   }
@@ -101,8 +108,8 @@ static bool has_cycle(checker *c) {
   memset(c->chains.head, 0xFF, g->n_rules * sizeof *c->chains.head);
   c->chains.n_links = 0;
   for (uint32_t i = 0; i < g->n_states; i++)
-    if (c->seen[i] && g->states[i].kind == EM_STATE_CALL)
-      chains_add(&c->chains, c->rule_of[i], g->states[i].other);
+    if (c->seen[i] && (g->states[i].kind == EM_STATE_CALL || g->states[i].kind == EM_STATE_LOOP))
+      chains_add(&c->chains, c->rule_of[i], called_by(g, &g->states[i]));
   for (uint32_t first = 0; first < g->n_rules; first++) {
     if (c->colour[first] == 0) {
       c->colour[first] = 1;
@@ -152,8 +159,8 @@ static void find_good(checker *c) {
     chains_add(&c->chains, state->next, i);
     if (state->kind == EM_STATE_SPLIT)
       chains_add(&c->chains, state->other, i);
-    else if (state->kind == EM_STATE_CALL)
-      chains_add(&c->chains, g->rules[state->other], i);
+    else if (state->kind == EM_STATE_CALL || state->kind == EM_STATE_LOOP)
+      chains_add(&c->chains, g->rules[called_by(g, state)], i);
   }
   mark_good(c, 0);
   while (c->n_stack > 0) {
@@ -162,6 +169,9 @@ static void find_good(checker *c) {
       uint32_t who = c->chains.links[i].who;
       const em_state *state = &g->states[who];
       if (state->kind == EM_STATE_CALL && !(c->seen[state->next] && c->seen[g->rules[state->other]]))
+        continue;
+      if (state->kind == EM_STATE_LOOP && !(c->seen[state->next] && (g->loops[state->other].min == 0 ||
+                                                                     c->seen[g->rules[g->loops[state->other].rule]])))
         continue;
       if (state->kind == EM_STATE_SET && memcmp(&g->sets[state->other], &nothing, sizeof nothing) == 0)
         continue;

@@ -7,13 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Counts up to this are a chain of copies; larger ones are made of rules that stand for BLOCK copies each, and those
- * again, so that {65536} costs some hundred states. */
-#define MAX_CHAIN 64u
-#define BLOCK 32u
+/* Up to so many copies of something are made; what is repeated more often becomes a loop. */
+#define MAX_CHAIN 16u
 /* An equal class is looked for among this many of those before it. */
 #define MAX_LOOK_BACK 64u
 #define MAX_EXPR_DEPTH 512u
+#define N_KNOWN_BYTES 1024u
 
 typedef struct known_class {
   const em_range *ranges;
@@ -24,13 +23,19 @@ typedef struct known_class {
 struct em_emitter {
   em_state *states;
   em_byte_set *sets;
-  uint32_t n_states, capacity_states, n_sets, capacity_sets;
+  em_loop *loops;
+  uint32_t n_states, capacity_states, n_sets, capacity_sets, n_loops, capacity_loops;
+  uint32_t known_bytes[N_KNOWN_BYTES]; /* states that read a byte, by a hash of what they are; 0: none */
+  uint64_t next_counted;               /* the first number that no loop has */
   known_class known[MAX_LOOK_BACK];
   uint32_t n_known;
 };
 
 em_emitter *em_emitter_new(void) {
-  return em_calloc(1, sizeof(em_emitter));
+  em_emitter *e = em_calloc(1, sizeof *e);
+  if (e)
+    e->next_counted = EM_FIRST_COUNTED;
+  return e;
 }
 
 void em_emitter_free(em_emitter *e) {
@@ -38,6 +43,7 @@ void em_emitter_free(em_emitter *e) {
     return;
   free(e->states);
   free(e->sets);
+  free(e->loops);
   free(e);
 }
 
@@ -77,8 +83,16 @@ static uint32_t add_split(em_rules *b, uint32_t next, uint32_t other) {
   return add_state(b, (em_state){.kind = EM_STATE_SPLIT, .next = next, .other = other});
 }
 
+/* States that are the same are one, as far as they are remembered: what many strings end with is found out once. */
 static uint32_t add_byte(em_rules *b, unsigned low, unsigned high, uint32_t next) {
-  return add_state(b, (em_state){.kind = EM_STATE_BYTE, .low = (uint8_t)low, .high = (uint8_t)high, .next = next});
+  em_emitter *e = b->emitter;
+  em_state state = {.kind = EM_STATE_BYTE, .low = (uint8_t)low, .high = (uint8_t)high, .next = next};
+  uint32_t *known = &e->known_bytes[(low * 31 + high * 17 + next * 2654435761u) >> 7 & (N_KNOWN_BYTES - 1)];
+  if (*known && memcmp(&e->states[*known], &state, sizeof state) == 0)
+    return *known;
+  uint32_t at = add_state(b, state);
+  *known = at;
+  return at;
 }
 
 static uint32_t add_set(em_rules *b, const em_byte_set *set, uint32_t next) {
@@ -215,40 +229,35 @@ static em_expr *rule_for(em_rules *b, const em_expr *expr) {
   return em_expr_call(b, rule);
 }
 
-static em_expr *block_of(em_rules *b, const em_expr *unit) {
-  em_expr *copy = em_rules_alloc(b, 1, sizeof *copy);
-  if (!copy)
-    return NULL;
-  *copy = *unit;
-  copy->sibling = NULL;
-  em_expr *repeat = em_expr_repeat(b, copy, BLOCK, BLOCK);
-  return repeat ? rule_for(b, repeat) : NULL;
+/* min..max calls of a rule. */
+static uint32_t add_loop(em_rules *b, uint32_t rule, uint32_t min, uint32_t max, uint32_t next) {
+  em_emitter *e = b->emitter;
+  uint64_t n_counts = max == EM_NO_MAXIMUM ? min : max, counted = e->next_counted, relative = counted + n_counts + 1;
+  uint64_t left = relative + EM_MAX_RELATIVE + 1;
+  e->next_counted = left + EM_MAX_RELATIVE + 1;
+  if (e->next_counted >= UINT32_MAX) {
+    em_rules_fail(b, EM_ERR_LIMIT, "the grammar has too many repetitions");
+    return 0;
+  }
+  if (!grow(b, &e->loops, e->n_loops, &e->capacity_loops, sizeof *e->loops))
+    return 0;
+  e->loops[e->n_loops] = (em_loop){.rule = rule,
+                                   .min = min,
+                                   .max = max,
+                                   .next = next,
+                                   .counted = (uint32_t)counted,
+                                   .relative = (uint32_t)relative,
+                                   .left = (uint32_t)left};
+  return add_state(b, (em_state){.kind = EM_STATE_LOOP, .other = e->n_loops++, .next = next});
 }
 
 static uint32_t emit_exactly(em_rules *b, const em_expr *unit, uint32_t n, uint32_t next, unsigned depth) {
-  if (n > MAX_CHAIN) {
-    em_expr *block = block_of(b, unit);
-    if (!block)
-      return 0;
-    next = emit_exactly(b, block, n / BLOCK, next, depth);
-    n %= BLOCK;
-  }
   for (; n > 0 && b->status == EM_OK; n--)
     next = emit(b, unit, next, depth);
   return next;
 }
 
-/* At most n: some blocks and less than one more, or all blocks and what is left of n. */
 static uint32_t emit_up_to(em_rules *b, const em_expr *unit, uint32_t n, uint32_t next, unsigned depth) {
-  if (n > MAX_CHAIN) {
-    em_expr *block = block_of(b, unit);
-    if (!block)
-      return 0;
-    uint32_t some = emit_up_to(b, unit, BLOCK - 1, next, depth);
-    some = emit_up_to(b, block, n / BLOCK - 1, some, depth);
-    uint32_t all = emit_up_to(b, unit, n % BLOCK, next, depth);
-    return add_split(b, some, emit_exactly(b, block, n / BLOCK, all, depth));
-  }
   uint32_t at = next;
   for (; n > 0 && b->status == EM_OK; n--)
     at = add_split(b, emit(b, unit, at, depth), next);
@@ -257,15 +266,18 @@ static uint32_t emit_up_to(em_rules *b, const em_expr *unit, uint32_t n, uint32_
 
 static uint32_t emit_repeat(em_rules *b, const em_expr *child, uint32_t min, uint32_t max, uint32_t next,
                             unsigned depth) {
-  if (max == 0)
-    return next;
   /* Copies of copies of copies would be too many: what is copied is small, or a rule. */
   uint32_t n_copies = max == EM_NO_MAXIMUM ? min : max;
-  if (n_copies > 1 && !is_unit(child)) {
+  bool loops = n_copies > MAX_CHAIN;
+  if (max == 0)
+    return next;
+  if ((n_copies > 1 && !is_unit(child)) || (loops && child->kind != EM_EXPR_CALL)) {
     child = rule_for(b, child);
     if (!child)
       return 0;
   }
+  if (loops)
+    return add_loop(b, child->rule, min, max, next);
   if (max != EM_NO_MAXIMUM)
     return emit_exactly(b, child, min, emit_up_to(b, child, max - min, next, depth), depth);
   uint32_t loop = add_split(b, 0, next), body = emit(b, child, loop, depth);
@@ -425,12 +437,15 @@ em_status em_rules_finish(em_rules *b, const char *who, em_grammar **out) {
   if (b->status == EM_OK) {
     *grammar = (em_grammar){.states = e->states,
                             .sets = e->sets,
+                            .loops = e->loops,
                             .rules = rules,
                             .n_states = e->n_states,
                             .n_sets = e->n_sets,
-                            .n_rules = b->n_rules};
+                            .n_rules = b->n_rules,
+                            .n_loops = e->n_loops};
     e->states = NULL;
     e->sets = NULL;
+    e->loops = NULL;
     rules = NULL;
     b->status = em_grammar_check(grammar, who, b->error);
   }
@@ -448,5 +463,6 @@ void em_grammar_free(em_grammar *grammar) {
   free(grammar->states);
   free(grammar->sets);
   free(grammar->rules);
+  free(grammar->loops);
   free(grammar);
 }

@@ -13,12 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CACHE_BYTES (EM_MATCHER_MAX_BYTES / 4)
-/* With more ways than this at once, the whole tree is walked with all of them together. */
-#define MAX_WAYS_APART 32u
-/* Parts of the tree with fewer nodes are walked without looking for short cuts. */
-#define MIN_SHORT_CUT 64u
-
 static size_t n_words(const em_matcher *m) {
   return (m->trie->n_tokens + 63) / 64;
 }
@@ -29,18 +23,6 @@ static em_status no_memory(em_error *error) {
 
 /* --- Walking ---------------------------------------------------------------------------------------------------------
  */
-
-/* Where a walk writes: bits of tokens, and, in a walk for the cache, the nodes at which a rule ends. */
-typedef struct target {
-  uint64_t *bits;
-  size_t n_bits;
-  em_mask_cache *exits; /* or NULL */
-} target;
-
-static inline void allow(const target *to, uint32_t id) {
-  if (id < to->n_bits)
-    to->bits[id >> 6] |= 1ull << (id & 63);
-}
 
 static em_status add_exit(em_mask_cache *cache, uint32_t node, em_error *error) {
   if (cache->n_exits == cache->capacity_exits) {
@@ -64,8 +46,8 @@ fail:
   return status;
 }
 
-/* Walks the nodes first..end - 1, all of which are below a node that set belongs to. */
-static em_status walk(em_matcher *m, uint32_t first, uint32_t end, uint32_t set, const target *to, em_error *error) {
+em_status em_mask_walk(em_matcher *m, uint32_t first, uint32_t end, uint32_t set, const em_mask_target *to,
+                       em_error *error) {
   em_status status = EM_OK;
   const em_token_trie *trie = m->trie;
   em_ways *ways = &m->ways;
@@ -83,14 +65,14 @@ static em_status walk(em_matcher *m, uint32_t first, uint32_t end, uint32_t set,
       continue;
     }
     uint32_t n_taken = i + 1; /* the node whose first token is the first that is not taken here */
-    if (n_below >= MIN_SHORT_CUT) {
+    if (n_below >= EM_MIN_SHORT_CUT) {
       bool cut;
       EM_TRY(em_ways_count_work(ways, 0, error));
       EM_TRY(is_short_cut(m, i, next, &cut, error));
       n_taken = cut ? node->end : n_taken;
     }
     for (uint32_t token = node->first, last = trie->nodes[n_taken].first; token < last; token++)
-      allow(to, trie->sorted[token]);
+      em_mask_allow(to, trie->sorted[token]);
     if (n_taken > i + 1) {
       i = node->end;
       continue;
@@ -117,10 +99,23 @@ static void forget_masks(em_mask_cache *cache) {
     free(cache->masks[i].bits);
     free(cache->masks[i].exits);
   }
+  for (uint32_t i = 0; i < cache->n_loops; i++) {
+    free(cache->loops[i].inside);
+    free(cache->loops[i].bits);
+    free(cache->loops[i].behind);
+    free(cache->loops[i].exits);
+  }
   if (cache->table)
     memset(cache->table, 0, EM_STATE_MASK_SLOTS * sizeof *cache->table);
   cache->n_masks = 0;
+  cache->n_loops = 0;
   cache->bytes = 0;
+}
+
+void em_mask_make_room(em_mask_cache *cache, size_t bytes) {
+  if (cache->n_masks == EM_STATE_MASK_SLOTS / 2 || cache->n_loops == EM_MAX_LOOP_MASKS ||
+      cache->bytes + bytes > EM_MAX_MASK_BYTES)
+    forget_masks(cache);
 }
 
 void em_mask_cache_clear(em_mask_cache *cache) {
@@ -159,8 +154,7 @@ static em_status keep_mask(em_matcher *m, uint32_t state, const em_state_mask **
     mask.n_ids += (uint32_t)__builtin_popcountll(cache->bits[i]);
   bool as_ids = mask.n_ids < bits_bytes / sizeof *mask.ids;
   bytes += as_ids ? mask.n_ids * sizeof *mask.ids : bits_bytes;
-  if (cache->n_masks == EM_STATE_MASK_SLOTS / 2 || (cache->bytes + bytes > MAX_CACHE_BYTES && cache->n_masks > 0))
-    forget_masks(cache);
+  em_mask_make_room(cache, bytes);
   mask.exits = em_calloc(cache->n_exits + 1, sizeof *mask.exits);
   if (as_ids)
     mask.ids = em_calloc(mask.n_ids + 1, sizeof *mask.ids);
@@ -206,10 +200,10 @@ static em_status mask_of(em_matcher *m, uint32_t state, const em_state_mask **ou
   EM_TRY(em_ways_close(&m->ways, set, error));
   memset(cache->bits, 0, n_words(m) * sizeof *cache->bits);
   cache->n_exits = 0;
-  target to = {.bits = cache->bits, .n_bits = m->trie->n_tokens, .exits = cache};
+  em_mask_target to = {.bits = cache->bits, .n_bits = m->trie->n_tokens, .exits = cache};
   if (m->ways.sets[set].accepts)
     EM_TRY(add_exit(cache, 0, error));
-  EM_TRY(walk(m, 1, m->trie->n_nodes, set, &to, error));
+  EM_TRY(em_mask_walk(m, 1, m->trie->n_nodes, set, &to, error));
   EM_TRY(keep_mask(m, state, out, error));
 fail:
   return status;
@@ -218,9 +212,9 @@ fail:
 /* --- Masks of places -------------------------------------------------------------------------------------------------
  */
 
-static void allow_mask(const target *to, const em_state_mask *mask) {
+static void allow_mask(const em_mask_target *to, const em_state_mask *mask) {
   for (uint32_t i = 0; mask->ids && i < mask->n_ids; i++)
-    allow(to, mask->ids[i]);
+    em_mask_allow(to, mask->ids[i]);
   if (!mask->bits)
     return;
   size_t n = to->n_bits / 64;
@@ -230,68 +224,68 @@ static void allow_mask(const target *to, const em_state_mask *mask) {
     to->bits[n] |= mask->bits[n] & ((1ull << (to->n_bits % 64)) - 1);
 }
 
-/* Adds a way to a list without repeating one. Returns false when the list is full. */
-static bool add_way(em_way *list, uint32_t *n, em_way way) {
-  for (uint32_t i = 0; i < *n; i++)
-    if (list[i].state == way.state && list[i].node == way.node)
-      return true;
-  if (*n == MAX_WAYS_APART)
-    return false;
-  list[(*n)++] = way;
-  return true;
+void em_way_list_add(em_way_list *list, em_way way) {
+  for (uint32_t i = 0; i < list->n; i++)
+    if (list->ways[i].state == way.state && list->ways[i].node == way.node)
+      return;
+  if (list->n == EM_MAX_WAYS_APART)
+    list->full = true;
+  else
+    list->ways[list->n++] = way;
 }
 
-/* The tokens of one way, and of what it returns to where its rule may be over here: that is put on the list. */
-static em_status allow_way(em_matcher *m, em_way way, em_way *list, uint32_t *n, const target *to, bool *fits,
-                           em_error *error) {
+/* The tokens of one way; what it returns to where its rule may be over here is put on the list. */
+static em_status allow_way(em_matcher *m, em_way way, em_way_list *list, const em_mask_target *to, em_error *error) {
   em_status status = EM_OK;
   const em_state_mask *mask = NULL;
+  em_loop_row row;
+  uint32_t set, i = 0;
   if (way.state == 0)
     return EM_OK; /* on the empty stack: the end */
+  const em_loop *loop = em_ways_loop(&m->ways, way.state, &row, &i);
+  if (loop)
+    return em_mask_allow_loop(m, way, loop, i, list, to, error);
   EM_TRY(mask_of(m, way.state, &mask, error));
   allow_mask(to, mask);
   if (way.node == EM_WAYS_BOTTOM || mask->n_exits == 0)
     return EM_OK;
   em_way caller = {m->ways.nodes[way.node].state, m->ways.nodes[way.node].parent};
-  uint32_t set, i = 0;
   if (mask->exits[0] == 0) {
-    *fits = add_way(list, n, caller);
+    em_way_list_add(list, caller);
     i = 1;
   }
   EM_TRY(em_ways_single(&m->ways, caller, &set, error));
   for (; i < mask->n_exits; i++)
-    EM_TRY(walk(m, mask->exits[i] + 1, m->trie->nodes[mask->exits[i]].end, set, to, error));
+    EM_TRY(em_mask_walk(m, mask->exits[i] + 1, m->trie->nodes[mask->exits[i]].end, set, to, error));
 fail:
   return status;
 }
 
 /* At the very beginning of a text whose first space is dropped. */
-static em_status allow_first(em_matcher *m, uint32_t set, const target *to, em_error *error) {
+static em_status allow_first(em_matcher *m, uint32_t set, const em_mask_target *to, em_error *error) {
   em_status status = EM_OK;
   const em_token_trie *trie = m->trie;
   for (uint32_t i = 1; i < trie->n_nodes; i = trie->nodes[i].end) {
     bool space = trie->nodes[i].byte == ' ';
-    EM_TRY(walk(m, space ? i + 1 : i, trie->nodes[i].end, set, to, error));
+    EM_TRY(em_mask_walk(m, space ? i + 1 : i, trie->nodes[i].end, set, to, error));
   }
 fail:
   return status;
 }
 
-static em_status allow_all(em_matcher *m, const target *to, em_error *error) {
+static em_status allow_all(em_matcher *m, const em_mask_target *to, em_error *error) {
   em_status status = EM_OK;
   em_place now = m->places[m->n_places - 1];
-  const em_way_set *set = &m->ways.sets[now.set];
-  em_way list[MAX_WAYS_APART];
-  uint32_t n = 0;
-  bool fits = set->n <= MAX_WAYS_APART;
+  em_way_list list = {.n = 0};
   if (now.fresh && m->drops_space)
     return allow_first(m, now.set, to, error);
-  for (uint32_t i = 0; fits && i < set->n; i++)
-    fits = add_way(list, &n, m->ways.ways[set->first + i]);
-  for (uint32_t i = 0; fits && i < n; i++)
-    EM_TRY(allow_way(m, list[i], list, &n, to, &fits, error));
-  if (!fits)
-    EM_TRY(walk(m, 1, m->trie->n_nodes, now.set, to, error));
+  const em_way_set *set = &m->ways.sets[now.set];
+  for (uint32_t i = 0; i < set->n && !list.full; i++)
+    em_way_list_add(&list, m->ways.ways[set->first + i]);
+  for (uint32_t i = 0; i < list.n && !list.full; i++)
+    EM_TRY(allow_way(m, list.ways[i], &list, to, error));
+  if (list.full)
+    EM_TRY(em_mask_walk(m, 1, m->trie->n_nodes, now.set, to, error));
 fail:
   return status;
 }
@@ -300,7 +294,7 @@ em_status em_matcher_mask(em_matcher *m, uint64_t *allowed, size_t n_bits, bool 
   em_status status = EM_OK;
   em_error first = {0};
   size_t n_allowed_words = (n_bits + 63) / 64;
-  target to = {.bits = allowed, .n_bits = n_bits};
+  em_mask_target to = {.bits = allowed, .n_bits = n_bits};
   *any = false;
   if (n_allowed_words > 0)
     memset(allowed, 0, n_allowed_words * sizeof *allowed);
@@ -321,7 +315,7 @@ em_status em_matcher_mask(em_matcher *m, uint64_t *allowed, size_t n_bits, bool 
   }
   if (em_matcher_may_end(m))
     for (uint32_t i = 0; i < m->trie->n_ends; i++)
-      allow(&to, m->trie->ends[i]);
+      em_mask_allow(&to, m->trie->ends[i]);
   for (size_t i = 0; i < n_allowed_words && !*any; i++)
     *any = allowed[i] != 0;
   return EM_OK;

@@ -29,7 +29,8 @@ typedef struct em_schemas {
   uint32_t basics[EM_N_SCHEMA_BASICS]; /* rules, or UINT32_MAX */
   em_schema_rule *queue;               /* [n_queue] in the order in which they are filled */
   uint32_t n_queue, capacity_queue;
-  uint32_t *table; /* open addressing by the schema's address: index + 1 into queue */
+  uint32_t n_joined; /* schemas made by em_schema_both */
+  uint32_t *table;   /* open addressing by the schema's address: index + 1 into queue */
 } em_schemas;
 
 /* A call of what the schema accepts. */

@@ -9,6 +9,9 @@
 
 /* Schemas that one may consist of, through $ref and allOf. */
 #define MAX_PARTS 256u
+/* Schemas that are made of two others. One that refers to itself through anyOf or its properties makes ever new ones.
+ */
+#define MAX_JOINED 1000u
 
 /* --- Making JSON -----------------------------------------------------------------------------------------------------
  */
@@ -54,6 +57,8 @@ const em_json *em_schema_both(em_schemas *s, const em_json *a, const em_json *b)
   growing list = {new_value(s, EM_JSON_ARRAY), NULL}, out = {new_value(s, EM_JSON_OBJECT), NULL};
   if (!a || !b || !list.json || !out.json)
     return NULL;
+  if (++s->n_joined > MAX_JOINED)
+    return em_rules_fail(&s->b, EM_ERR_LIMIT, "the schema joins too many others, or refers to itself");
   append(s, &list, a, NULL, 0);
   append(s, &list, b, NULL, 0);
   append(s, &out, list.json, "allOf", 5);
@@ -245,23 +250,19 @@ static const em_json *merge_lists(em_schemas *s, const em_json *a, const em_json
   return out.json;
 }
 
+static bool has_type(em_schemas *s, const em_json *types, const em_json *type) {
+  const em_json *found = merge_lists(s, types, type, false);
+  return found && found->first;
+}
+
 /* Types of both lists; an integer is a number. */
 static const em_json *merge_types(em_schemas *s, const em_json *a, const em_json *b) {
   static const em_json number = {.kind = EM_JSON_STRING, .string = {"number", 6}},
                        integer = {.kind = EM_JSON_STRING, .string = {"integer", 7}};
-  const em_json *both = merge_lists(s, a, b, false), *sides[2] = {a, b};
-  growing out = {NULL, NULL};
-  for (int i = 0; i < 2 && both; i++) {
-    const em_json *numbers = merge_lists(s, sides[i], &number, false),
-                  *integers = merge_lists(s, sides[1 - i], &integer, false);
-    if (numbers && integers && numbers->first && integers->first && !merge_lists(s, both, &integer, false)->first) {
-      out.json = new_value(s, EM_JSON_ARRAY);
-      for (const em_json *x = both->first; x; x = x->next)
-        append(s, &out, x, NULL, 0);
-      append(s, &out, &integer, NULL, 0);
-      both = out.json;
-    }
-  }
+  const em_json *both = merge_lists(s, a, b, false);
+  if (both && !has_type(s, both, &number) && !has_type(s, both, &integer) &&
+      ((has_type(s, a, &number) && has_type(s, b, &integer)) || (has_type(s, a, &integer) && has_type(s, b, &number))))
+    both = merge_lists(s, both, &integer, true);
   if (both && !both->first)
     return em_rules_fail(&s->b, EM_ERR_FORMAT, "the schema joins types that exclude one another");
   return both;

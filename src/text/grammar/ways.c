@@ -236,12 +236,66 @@ static em_status visit(em_ways *w, em_way way, uint32_t *n_work, em_error *error
   return EM_OK;
 }
 
+const em_loop *em_ways_loop(const em_ways *w, uint32_t state, em_loop_row *row, uint32_t *count) {
+  const em_grammar *g = w->grammar;
+  *row = EM_ROW_COUNTED;
+  *count = 0;
+  if (state < EM_FIRST_COUNTED)
+    return g->states[state].kind == EM_STATE_LOOP ? &g->loops[g->states[state].other] : NULL;
+  uint32_t low = 0, high = g->n_loops;
+  while (high - low > 1) {
+    uint32_t middle = low + (high - low) / 2;
+    if (g->loops[middle].counted <= state)
+      low = middle;
+    else
+      high = middle;
+  }
+  const em_loop *loop = &g->loops[low];
+  *row = state < loop->relative ? EM_ROW_COUNTED : state < loop->left ? EM_ROW_RELATIVE : EM_ROW_LEFT;
+  *count = state - (*row == EM_ROW_COUNTED ? loop->counted : *row == EM_ROW_RELATIVE ? loop->relative : loop->left);
+  return loop;
+}
+
+/* Follows a way into the rule of its loop once more, and out of the loop. */
+static em_status follow_loop(em_ways *w, em_way way, bool *accepts, uint32_t *n_work, em_error *error) {
+  em_status status = EM_OK;
+  em_loop_row row;
+  uint32_t count, node = way.node;
+  const em_loop *loop = em_ways_loop(w, way.state, &row, &count);
+  if (row == EM_ROW_LEFT) {
+    *accepts = true;
+    return EM_OK;
+  }
+  if (row == EM_ROW_RELATIVE) {
+    EM_TRY(push(w, loop->left + count, EM_WAYS_BOTTOM, &node, error));
+    EM_TRY(visit(w, (em_way){loop->next, node}, n_work, error));
+    if (count == EM_MAX_RELATIVE)
+      return EM_OK;
+    EM_TRY(push(w, loop->relative + count + 1, EM_WAYS_BOTTOM, &node, error));
+    return visit(w, (em_way){w->grammar->rules[loop->rule], node}, n_work, error);
+  }
+  if (count >= loop->min)
+    EM_TRY(visit(w, (em_way){loop->next, node}, n_work, error));
+  if (count >= loop->max || w->nodes[node].depth == EM_MATCHER_MAX_DEPTH)
+    return EM_OK;
+  /* Without a maximum, what is past the minimum need not be counted. */
+  count += loop->max != EM_NO_MAXIMUM || count < loop->min;
+  EM_TRY(push(w, loop->counted + count, node, &node, error));
+  EM_TRY(visit(w, (em_way){w->grammar->rules[loop->rule], node}, n_work, error));
+fail:
+  return status;
+}
+
 /* Follows a way one step without reading: into rules, out of them, and along both branches. */
 static em_status follow(em_ways *w, em_way way, bool *accepts, uint32_t *n_readers, uint32_t *n_work, em_error *error) {
   em_status status = EM_OK;
+  if (way.state >= EM_FIRST_COUNTED)
+    return follow_loop(w, way, accepts, n_work, error);
   const em_state *state = &w->grammar->states[way.state];
   uint32_t node = way.node;
   switch ((em_state_kind)state->kind) {
+  case EM_STATE_LOOP:
+    return follow_loop(w, way, accepts, n_work, error);
   case EM_STATE_RETURN:
     if (node == EM_WAYS_BOTTOM)
       *accepts = true;
@@ -320,7 +374,7 @@ em_status em_ways_find_step(em_ways *w, uint32_t set, unsigned byte, uint32_t *o
     if (!reads(w->grammar, state, byte))
       continue;
     way = settle(w, (em_way){state->next, way.node});
-    if (w->grammar->states[way.state].kind != EM_STATE_DEAD)
+    if (way.state >= EM_FIRST_COUNTED || w->grammar->states[way.state].kind != EM_STATE_DEAD)
       w->result[n++] = way;
   }
   EM_TRY(em_ways_set(w, w->result, n, out, error));

@@ -9,6 +9,9 @@
 
 #include "text/grammar/build.h"
 
+/* To find out what a loop allows at any count, its ways are followed once without its bounds, from the state numbered
+ * `relative` on: its counts begin at 0 there, and a way that has left the loop keeps the count at which it did at the
+ * bottom of its stack, as a state numbered from `left` on. */
 #define EM_WAYS_DEAD 0u /* the set without ways */
 #define EM_WAYS_UNKNOWN UINT32_MAX
 #define EM_WAYS_BOTTOM 0u /* the empty stack */
@@ -29,7 +32,9 @@ typedef struct em_way_set {
   uint32_t readers, n_readers; /* the ways that read a byte next, once `closed` */
   uint32_t *next;              /* [256] the set behind a byte, or EM_WAYS_UNKNOWN; NULL: none is known */
   uint64_t loops;              /* the kinds (em_byte_kind) of bytes that lead back to this set, once has_loops */
-  bool closed, accepts, has_loops; /* accepts: the text may be complete here, once `closed` */
+  uint16_t inside, behind;     /* for a loop's mask, once has_counts */
+  bool closed, accepts;        /* accepts: the text may be complete here, once `closed` */
+  bool has_loops, has_counts;
 } em_way_set;
 
 typedef struct em_ways {
@@ -60,6 +65,9 @@ em_status em_ways_single(em_ways *ways, em_way way, uint32_t *out, em_error *err
 em_status em_ways_close(em_ways *ways, uint32_t set, em_error *error) EM_MUST_USE;
 em_status em_ways_find_step(em_ways *ways, uint32_t set, unsigned byte, uint32_t *out, em_error *error) EM_MUST_USE;
 em_status em_ways_find_loops(em_ways *ways, uint32_t set, em_error *error) EM_MUST_USE;
+/* The loop that a state belongs to, or NULL; which row of its numbers it is of, and the count. */
+typedef enum { EM_ROW_COUNTED, EM_ROW_RELATIVE, EM_ROW_LEFT } em_loop_row;
+const em_loop *em_ways_loop(const em_ways *ways, uint32_t state, em_loop_row *row, uint32_t *count);
 em_status em_ways_count_work(em_ways *ways, uint64_t n, em_error *error) EM_MUST_USE;
 
 /* The set of `from` in other tables of the same grammar. */

@@ -107,6 +107,26 @@ def test_failures(model, folder):
     run("run", model, "-p", "words", "-n", "4294967295", "--temperature", "0", "--raw")
 
 
+def test_match(folder):
+    schema, grammar, bad, deep = (os.path.join(folder, name) for name in ("s.json", "g.gbnf", "bad.json", "deep.gbnf"))
+    for path, text in ((schema, '{"properties":{"a":{"type":"integer"}},"required":["a"]}'), (grammar, 'root ::= [0-9]+'),
+                       (bad, '{"type":"array","uniqueItems":true}'), (deep, "root ::= " + "(" * 60000)):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    run("match", "--schema", schema, text='{"a": 12}')
+    for text in ('{"a": 12', '{"a": "b"}', "{}", "", '{"a": 12}\n'):
+        run("match", "--schema", schema, text=text, code=1)
+    run("match", "--grammar", grammar, text="123")
+    run("match", "--grammar", grammar, text="12x", code=1)
+    run("match", "--schema", schema, "--grammar", grammar, text="1", code=2)
+    run("match", text="1", code=2)
+    for option, path in (("--schema", bad), ("--schema", grammar), ("--grammar", schema), ("--grammar", deep),
+                         ("--schema", folder + "/none")):
+        result = subprocess.run([engine, "match", option, path], input=b"1", capture_output=True, timeout=120)
+        check(result.returncode == 2 and result.stdout == b"" and result.stderr.count(b"\n") == 1,
+              f"match {option}: exit code 2 and one line for what is no usable grammar: {result}")
+
+
 def test_run(model):
     first, err = run("run", model, "-p", "the little", "-n", "20", "--seed", "5")
     check(len(first) > 20 and first.startswith(" "), f"run writes a text that goes on: {first!r}")
@@ -326,6 +346,7 @@ def main():
         test_usage(model, folder)
         test_failures(model, folder)
         test_run(model)
+        test_match(folder)
         test_templates(folder)
         test_logits(wide, folder)
         test_tokens(model)

@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "gguf/gguf.h"
 #include "text/dialog.h"
 #include "text/grammar/grammar.h"
@@ -82,6 +83,36 @@ static bool file_vocabulary(const char *name, vocabulary *v) {
   }
   em_dialog_free(dialog);
   em_gguf_close(gguf);
+  make_trie(v);
+  return true;
+}
+
+/* The tokens of a file with one in base64 on each line, and one that ends; false where the file is not there. */
+static bool tiktoken_vocabulary(const char *name, vocabulary *v) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const char *shared = getenv("HEARTH_SHARED");
+  char path[4096], *text;
+  size_t bytes;
+  snprintf(path, sizeof path, "%s/data/tokenizers/%s", shared ? shared : "", name);
+  if (em_file_read(path, 64u << 20, &text, &bytes, NULL) != EM_OK)
+    return false;
+  *v = (vocabulary){calloc(bytes / 4, sizeof *v->tokens), 0, NULL};
+  for (const char *at = text; *at; at += *at != 0) {
+    unsigned value = 0, n_bits = 0;
+    char *token = calloc(1, strcspn(at, " \n") + 1);
+    size_t n = 0;
+    for (const char *found; *at != '=' && *at != ' ' && (found = strchr(digits, *at)); at++) {
+      value = value << 6 | (unsigned)(found - digits);
+      n_bits += 6;
+      if (n_bits >= 8)
+        token[n++] = (char)(value >> (n_bits -= 8));
+    }
+    v->tokens[v->n++] = (em_grammar_token){.text = token, .bytes = n};
+    at += strcspn(at, "\n");
+  }
+  free(text);
+  char *end = calloc(1, 1);
+  v->tokens[v->n++] = (em_grammar_token){.text = end, .ends = true};
   make_trie(v);
   return true;
 }
@@ -256,10 +287,10 @@ int main(void) {
   test_steps(&small);
   test_masks(&small, 8, 40);
   clear(&small);
-  static const char *const files[] = {"ggml-vocab-falcon.gguf", "ggml-vocab-llama-spm.gguf"};
+  static const char *const files[] = {"qwen/qwen.tiktoken", "ggml-vocab-llama-spm.gguf"};
   for (size_t i = 0; i < 2; i++) {
     uint64_t start = em_now_ns();
-    if (!file_vocabulary(files[i], &large)) {
+    if (!(i == 0 ? tiktoken_vocabulary(files[i], &large) : file_vocabulary(files[i], &large))) {
       printf("%s is not here\n", files[i]);
       continue;
     }

@@ -229,8 +229,8 @@ static piece one_character(regex *r, uint32_t c) {
 static bool read_count(regex *r, uint32_t *out) {
   size_t start = r->at;
   *out = 0;
-  while (peek(r) >= '0' && peek(r) <= '9' && *out <= EM_GRAMMAR_MAX_REPEAT)
-    *out = *out * 10 + (uint32_t)(r->text[r->at++] - '0');
+  for (; peek(r) >= '0' && peek(r) <= '9'; r->at++)
+    *out = *out > EM_GRAMMAR_MAX_REPEAT ? *out : *out * 10 + (uint32_t)(peek(r) - '0');
   return r->at > start;
 }
 

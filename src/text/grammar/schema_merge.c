@@ -339,6 +339,8 @@ const em_json *em_schema_flatten(em_schemas *s, const em_json *schema) {
   static const em_json nothing = {.kind = EM_JSON_OBJECT};
   const em_json *stack[MAX_PARTS], *merged = NULL;
   unsigned n = 1, n_parts = 0;
+  if (schema->kind == EM_JSON_BOOL)
+    return schema;
   stack[0] = schema;
   while (n > 0 && s->b.status == EM_OK) {
     const em_json *part = stack[--n];
@@ -363,7 +365,8 @@ const em_json *em_schema_flatten(em_schemas *s, const em_json *schema) {
       if (n_all == 0)
         return em_rules_fail(&s->b, EM_ERR_FORMAT, "the schema's allOf is not a list of schemas");
       if (n_all + n + 1 > MAX_PARTS)
-        return em_rules_fail(&s->b, EM_ERR_LIMIT, "the schema joins more than %u schemas", MAX_PARTS);
+        return em_rules_fail(&s->b, EM_ERR_LIMIT, "the schema joins more than %u schemas, or refers to itself",
+                             MAX_PARTS);
       if (rest)
         stack[n++] = rest;
       n += (unsigned)n_all;
@@ -371,7 +374,8 @@ const em_json *em_schema_flatten(em_schemas *s, const em_json *schema) {
         *--to = one;
     } else {
       if (n + 2 > MAX_PARTS)
-        return em_rules_fail(&s->b, EM_ERR_LIMIT, "the schema joins more than %u schemas", MAX_PARTS);
+        return em_rules_fail(&s->b, EM_ERR_LIMIT, "the schema joins more than %u schemas, or refers to itself",
+                             MAX_PARTS);
       if (rest)
         stack[n++] = rest;
       stack[n] = em_schema_resolve(s, ref);

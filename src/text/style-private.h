@@ -27,7 +27,7 @@ typedef struct em_renders {
   char *content;      /* an answer */
   char *thinking;     /* an answer with thinking */
   char *call, *calls; /* an answer that is one call, or two */
-  bool gave_up;       /* a render reached its limits: no other is tried */
+  bool gave_up;       /* a render reached its limits, or took long: no other is tried */
 } em_renders;
 
 em_part em_part_of(const char *text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/json.h"
 #include "text/style-private.h"
@@ -104,6 +105,14 @@ static const char offer[] =
     "\"object\","
     "\"properties\":{\"x\":{\"type\":\"string\",\"description\":\"x\"}},\"required\":[\"x\"]}}}]";
 
+/* Processor time that one render may take for others to be tried: a good template needs far less. */
+#define MAX_RENDER_NS 30000000
+
+static int64_t processor_ns(void) {
+  struct timespec now;
+  return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0 ? now.tv_sec * INT64_C(1000000000) + now.tv_nsec : 0;
+}
+
 /* Renders the question and what follows it. *out stays NULL where the template does not want it. */
 static em_status render_with(const em_style_params *params, const char *tools, const char *answer, char **out,
                              bool *gave_up, em_error *error) {
@@ -113,6 +122,7 @@ static em_status render_with(const em_style_params *params, const char *tools, c
   em_arena *arena = em_arena_new(0);
   const em_json *context;
   const char *question;
+  int64_t began_ns;
   if (*gave_up)
     goto fail;
   em_buffer_appendf(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}%s],\"tools\":%s", EM_WORD_QUESTION,
@@ -128,10 +138,11 @@ static em_status render_with(const em_style_params *params, const char *tools, c
   if (!arena || text.failed)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
   EM_TRY(em_json_parse(arena, text.data, text.bytes, 0, &context, error));
+  began_ns = processor_ns();
   status = em_template_render(params->template_, context, params->now_unix_s, &rendered, NULL);
   if (status == EM_ERR_NO_MEMORY)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
-  *gave_up = status == EM_ERR_LIMIT;
+  *gave_up = status == EM_ERR_LIMIT || processor_ns() - began_ns > MAX_RENDER_NS;
   if (status == EM_OK) {
     question = em_part_find_last((em_part){rendered.text, rendered.bytes}, EM_WORD_QUESTION);
     if (question && !(*out = strdup(question + strlen(EM_WORD_QUESTION))))

@@ -100,13 +100,14 @@ static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t 
   const em_request_stats *s = &a->stats;
 
   fprintf(stderr,
-          "device: %s\nlayers on the graphics card: %u of %u\nload: %.3f s\ntime to first token: %.3f s\nprompt: %u "
-          "tokens, %.1f tokens/s\n"
+          "device: %s\nload: %.3f s\ntime to first token: %.3f s\nprompt: %u tokens, %.1f tokens/s\n"
           "answer: %u tokens, %.2f tokens/s\nseed: %llu\n",
-          facts->device, facts->n_gpu_layers, facts->n_layers, (double)facts->load_ns / 1e9,
+          facts->device, (double)facts->load_ns / 1e9,
           a->first_token_ns ? (double)(a->first_token_ns - began_ns) / 1e9 : 0, s->n_prompt,
           per_second(s->n_prompt - s->n_reused, s->prefill_ns), s->n_generated,
           s->n_generated > 1 ? per_second(s->n_generated - 1, s->decode_ns) : 0, (unsigned long long)seed);
+  if (facts->memory.n_parts > 1)
+    fprintf(stderr, "%s\n", facts->memory.placement);
 }
 
 int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {

@@ -60,8 +60,8 @@ typedef struct em_part_plan {
 } em_part_plan;
 
 /* What a plan needs, before anything is allocated. Bytes. Where memory is short the slots share a smaller KV cache, so
- * that requests that may grow long wait for one another. Where a model with a single slot's context does not fit a
- * graphics device with memory of its own, its first layers live on the processor, if that is predicted to be faster
+ * that requests that may grow long wait for one another. Where a model with a single slot's context does not fit what
+ * a graphics device has or may use, its first layers live on the processor, if that is predicted to be faster
  * than the processor alone. Only when neither helps is the context cut. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;

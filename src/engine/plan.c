@@ -250,7 +250,7 @@ static em_status choose_placement(em_sizer *p, em_error *error) {
   EM_TRY(em_sizer_place(p, 0, error));
   EM_TRY(choose_pages(p, error));
   if (!em_sizer_fits(p)) {
-    if (is_on_graphics(p) && em_sizer_has_own_memory(p))
+    if (is_on_graphics(p))
       EM_TRY(share_layers(p, &done, error));
     if (done)
       return EM_OK;

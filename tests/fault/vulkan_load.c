@@ -36,18 +36,23 @@ static em_engine_params make_params(void) {
                             .kv_type = EM_TYPE_F16};
 }
 
-static void compute(const em_gguf *gguf, const hook_wish *wish, float *logits) {
+/* shared: some layers must be on the device and some on the processor; else all must be on the device. */
+static void compute(const em_gguf *gguf, const em_engine_params *params, const hook_wish *wish, bool shared,
+                    float *logits) {
   em_engine *engine = NULL;
-  em_engine_params params = make_params();
   em_error error = {0};
   int32_t tokens[N_TOKENS];
   for (int32_t i = 0; i < N_TOKENS; i++)
     tokens[i] = (i * 37 + 11) % N_VOCAB;
   hook_start(wish);
-  if (em_engine_open(gguf, &params, NULL, NULL, &engine, &error) != EM_OK ||
+  if (em_engine_open(gguf, params, NULL, NULL, &engine, &error) != EM_OK ||
       em_engine_logits(engine, tokens, N_TOKENS, 8, keep_row, logits, &error) != EM_OK)
     fprintf(stderr, "%s\n", error.text);
   CHECK_INT(error.code, EM_OK);
+  if (engine) {
+    const em_engine_facts *facts = em_engine_get_facts(engine);
+    CHECK(facts->n_gpu_layers > 0 && (facts->n_gpu_layers < facts->n_layers) == shared);
+  }
   em_engine_close(engine);
   CHECK_INT(hook_n_live(), 0);
 }
@@ -67,17 +72,49 @@ static void test_same_logits(void) {
   em_gguf *gguf = NULL;
   char *file = tiny_model_make(&model, &bytes);
   CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, NULL) == EM_OK);
-  compute(gguf, &(hook_wish){0}, expected);
+  em_engine_params params = make_params();
+  compute(gguf, &params, &(hook_wish){0}, false, expected);
   CHECK(isfinite(expected[0]) && expected[0] != 0);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     memset(logits, 0, sizeof logits);
-    compute(gguf, &cases[i].wish, logits);
+    compute(gguf, &params, &cases[i].wish, false, logits);
     bool same = memcmp(logits, expected, sizeof logits) == 0;
     if (!same)
       fprintf(stderr, "%s: other logits\n", cases[i].name);
     CHECK(same);
     if (cases[i].wish.has_transfers)
       CHECK(hook_n_transfer_pools > 0);
+  }
+  em_gguf_close(gguf);
+  free(file);
+}
+
+/* A card that has not room for all layers, or may not use so much of the computer's memory, shares them with the
+ * processor, from which its rows come to memory that the host cannot write. */
+static void test_shared_layers(void) {
+  static const tiny_model model = {.n_layers = 4, .n_vocab = N_VOCAB, .type = EM_TYPE_F16, .seed = 5};
+  static float expected[N_TOKENS * N_VOCAB], logits[N_TOKENS * N_VOCAB];
+  size_t bytes;
+  em_gguf *gguf = NULL;
+  em_memory_plan plan = {0};
+  em_engine_params params = make_params();
+  char *file = tiny_model_make(&model, &bytes);
+  CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, NULL) == EM_OK);
+  compute(gguf, &params, &(hook_wish){0}, false, expected);
+  CHECK(em_engine_plan(gguf, &params, &plan, NULL) == EM_OK);
+  params.processor_bytes_per_s = 1000;
+  params.device_bytes_per_s = 2000;
+  for (int discrete = 0; discrete < 2; discrete++) {
+    hook_wish wish = {.discrete = discrete != 0, .hides_memory = discrete != 0};
+    wish.budget_bytes = HOOK_USED_BYTES + plan.total_bytes / 2;
+    memset(logits, 0, sizeof logits);
+    compute(gguf, &params, &wish, true, logits);
+    double difference = 0, power = 0;
+    for (size_t i = 0; i < N_TOKENS * N_VOCAB; i++) {
+      difference += ((double)logits[i] - (double)expected[i]) * ((double)logits[i] - (double)expected[i]);
+      power += (double)expected[i] * (double)expected[i];
+    }
+    CHECK(power > 0 && difference / power <= 1e-6);
   }
   em_gguf_close(gguf);
   free(file);
@@ -378,5 +415,6 @@ int main(void) {
   test_budget();
   test_cache();
   test_same_logits();
+  test_shared_layers();
   return check_done();
 }

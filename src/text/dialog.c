@@ -143,6 +143,13 @@ static em_status find_style(em_dialog *dialog, em_text source, em_error *error) 
   if (!bos || !eos)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
   EM_TRY(em_style_find(&params, &dialog->style, error));
+  /* Around content a control token has no text: where its name is written, it is what the model has to say. */
+  char *marks[] = {dialog->style.content_start, dialog->style.content_end, dialog->style.turn_start, dialog->style.turn_end};
+  for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+    int32_t id = em_tokenizer_find(dialog->tokenizer, marks[i], strlen(marks[i]));
+    if (id != EM_NO_TOKEN && em_tokenizer_type(dialog->tokenizer, id) == EM_TOKEN_CONTROL)
+      marks[i][0] = 0;
+  }
 fail:
   free(bos);
   free(eos);

@@ -314,8 +314,8 @@ static void check_kinds(void) {
   CHECK(em_dialog_style(dialog)->opens_thinking);
   /* Content alone: what the model thinks is left out, its calls are not. */
   CHECK_INT(em_reply_new(dialog, NULL, 0, false, &reply, NULL), EM_OK);
-  CHECK_INT(push_text(reply, "why\n</think>\nso T{\"name\": \"f\"}$", &out), EM_REPLY_ENDED);
-  CHECK_TEXT(out.data, "so <table>{\"name\": \"f\"}");
+  CHECK_INT(push_text(reply, "why\n</think>\nso T{\"name\": \"f\"} <end>$", &out), EM_REPLY_ENDED);
+  CHECK_TEXT(out.data, "so <table>{\"name\": \"f\"} <end>");
   em_reply_free(reply);
   em_buffer_clear(&out);
   /* All kinds; a control token that is a mark is seen. */

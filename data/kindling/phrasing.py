@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes of one written phrasing what different people would type: another construction, another word, a greeting before it,
-capitals or none, a slip of the finger. The meaning stays."""
+"""Makes of one written phrasing what different people would type: another construction, another word, a greeting before
+it, capitals or none, a slip of the finger. The meaning stays."""
 
 import re
 
@@ -31,6 +31,37 @@ SYNONYMS = (
     (r"\bdoes hearth\b", ("does this app", "does this", "does hearth", "does the app")),
     (r"\bdifference between\b", ("distinction between", "difference between")),
     (r"\bbig\b", ("large", "big")),
+    (r"\badd\b", ("add", "insert", "put in", "bring in")),
+    (r"\bdelete\b", ("delete", "remove", "erase", "throw away")),
+    (r"\bremove\b", ("remove", "delete", "take away")),
+    (r"\bneed\b", ("need", "require", "need")),
+    (r"\bneeded\b", ("needed", "required", "necessary")),
+    (r"\bfast\b", ("fast", "quick", "speedy")),
+    (r"\bfaster\b", ("faster", "quicker", "speedier")),
+    (r"\bslow\b", ("slow", "sluggish", "not fast")),
+    (r"\banswers\b", ("answers", "replies", "responses")),
+    (r"\banswer\b", ("answer", "reply", "response")),
+    (r"\bshow\b", ("show", "display")),
+    (r"\bstart\b", ("start", "begin")),
+    (r"\bsmall\b", ("small", "little", "tiny")),
+    (r"\bbest\b", ("best", "ideal", "best")),
+    (r"\bgood\b", ("good", "fine", "suitable", "good")),
+    (r"\bsee\b", ("see", "look at", "view", "see")),
+    (r"\bchange\b", ("change", "alter", "modify", "change")),
+    (r"\bbuy\b", ("buy", "purchase", "get")),
+    (r"\bmessages\b", ("messages", "texts", "words")),
+    (r"\bprogram\b", ("program", "app", "application", "software")),
+    (r"\bpeople\b", ("people", "persons", "others")),
+    (r"\blaptop\b", ("laptop", "notebook", "laptop")),
+    (r"\bsafe\b", ("safe", "secure")),
+    (r"\bexplain\b", ("explain", "describe", "tell me about", "explain")),
+    (r"\bpossible\b", ("possible", "doable", "possible")),
+    (r"\bcan you\b", ("can you", "could you", "are you able to")),
+    (r"\bi want to\b", ("i want to", "i would like to", "i wish to", "i'd like to")),
+    (r"\bpicture\b", ("picture", "image", "photo")),
+    (r"\bmy computer\b", ("my computer", "this computer", "my pc", "my machine", "my system")),
+    (r"\bhelp\b", ("help", "assist", "help")),
+    (r"\bquestion\b", ("question", "query", "question")),
     (r"\bwhere (do|can) i\b", ("where should i", "where do i", "where can i")),
     (r"\bshould i\b", ("ought i to", "should i", "is it good if i")),
 )
@@ -43,6 +74,10 @@ CONSTRUCTIONS = (
                                         r"\1, what is that",
         r"what do you mean by \1", r"please define \1", r"what is meant by \1", r"\1",
                                         r"i keep reading about \1, what is it",
+        r"could you say what \1 is", r"what kind of thing is \1", r"what does \1 mean", r"what does the word \1 mean",
+        r"i've heard of \1, what is it", r"please explain \1", r"let me know what \1 is", r"what's \1 about",
+                                        r"tell me more about \1",
+        r"i would like to understand what \1 is", r"what should i know about \1", r"how would you explain \1",
         r"can somebody tell me what \1 is", r"what would \1 be", r"give me a short explanation of \1",
                                         r"meaning of \1")),
     (r"what does (.+) mean", (
@@ -52,20 +87,35 @@ CONSTRUCTIONS = (
         r"can you tell me how to \1", r"how to \1", r"i want to \1", r"i would like to \1", r"show me how to \1",
         r"what do i do to \1", r"is there a way to \1", r"help me \1", r"what must i do to \1", r"i need to \1, how",
         r"i don't know how to \1", r"explain how to \1", r"what's the way to \1", r"could you tell me how i \1",
-        r"how does one \1", r"how would i \1", r"please tell me how to \1")),
+        r"how does one \1", r"how would i \1", r"please tell me how to \1", r"which way do i \1",
+                        r"what is the way to \1",
+        r"tell me the way to \1", r"how might i \1", r"can you show me how i \1", r"what is needed to \1",
+                        r"in which way can i \1",
+        r"what do i have to do to \1", r"what do i have to do if i want to \1", r"what steps do i take to \1",
+                        r"how should i \1",
+        r"i am trying to \1", r"i can't find out how to \1", r"where do i \1", r"i'd love to \1, how",
+                        r"what must be done to \1",
+        r"could you help me to \1", r"instructions to \1", r"how exactly do i \1")),
     (r"can i (.+)", (
         r"is it possible to \1", r"am i able to \1", r"would it be possible to \1", r"is there a way to \1",
                      r"i want to \1, can i",
+        r"may i \1", r"am i allowed to \1", r"is one allowed to \1", r"does hearth let me \1", r"will i be able to \1",
+        r"could one \1", r"can you \1 here", r"can people \1", r"is it ok to \1", r"are users able to \1",
+                     r"can somebody \1",
         r"could i \1", r"is one able to \1", r"i'd like to \1, is that possible", r"tell me whether i can \1")),
     (r"why (is|are|does|do) (.+)", (
         r"why \1 \2", r"how come: why \1 \2", r"can you tell me why \1 \2", r"what is the reason: why \1 \2",
-        r"i wonder why \1 \2", r"please explain: why \1 \2")),
+        r"i wonder why \1 \2", r"what causes it: why \1 \2", r"i don't understand why \1 \2", r"tell me why \1 \2",
+                                    r"so why \1 \2",
+        r"why exactly \1 \2", r"for what reason \1 \2", r"please explain: why \1 \2")),
     (r"is (hearth|it|this|sharing|a model) (.+)", (
         r"i wonder if \1 is \2", r"would you say that \1 is \2", r"tell me if \1 is \2", r"is it true that \1 is \2",
         r"\1 is \2, right")),
     (r"does (hearth|a draft|sharing|this) (.+)", (
         r"i wonder, does \1 \2", r"tell me, does \1 \2", r"does \1 really \2", r"do you know, does \1 \2")),
     (r"do i need (.+)", (
+        r"is it necessary to have \1", r"will i need \1", r"would i need \1", r"does hearth need \1",
+                         r"does one need \1",
         r"is \1 needed", r"is \1 necessary", r"must i have \1", r"can i do without \1", r"is \1 required",
                          r"do i really need \1")),
     (r"which (.+)", (r"what \1", r"can you tell me which \1", r"i'd like to know which \1",
@@ -112,6 +162,26 @@ ASKS = re.compile(r"\b(what|how|why|who|whom|which|where|when|is|are|can|does|do
 KEYS = "qwertyuiop asdfghjkl zxcvbnm"
 
 
+# Phrasings of one to three words that name a thing may be asked for like this; a first word that tells what to do does
+# not count.
+ABOUT_THING = ("{}", "{}", "tell me about {}", "explain {}", "a question about {}", "what about {}",
+               "i want to know about {}", "info on {}",
+               "something about {}", "help with {}", "i have a question on {}", "what can you say about {}",
+               "{} please", "and {}",
+               "more on {}", "could you explain {}", "please explain {}", "{}, please explain",
+               "what do you know about {}")
+DOING = frozenset(
+    "abort about activate adapt add adding analyse are begin block break bring browse build buy buying calculate call cancel change "
+    "check choose choosing clean clear close combine compare compile compress compute connect contribute convert copy crack deinstall "
+    "delete describe did disable donate download draw edit empty enable end enlarge enter erase exchange explain export find fit fits "
+    "fork free get getting give go guess halt help hide import improve in increase insert install interrupt is just keep kick leave "
+    "limit list load loading lock look lower make measure modify move my need no not on only open out over pass pay phi pick play power "
+    "prefer protect prove put raise read recommend redistribute reinstall release remote remove rename repeat report restore revoke run "
+    "save scan search select send set share show shrink sleep speak speed start stop suggest support suspend swap switch take tell test "
+    "the throw to too transfer translate try turn undo uninstall unload update upgrade upload use used withdraw watch wipe with works write "
+    "wrong you your zoom".split())
+
+
 def slip(rng, text):
     """One slip of the finger, in a word of at least four letters that is not a name or a number."""
     words = [m for m in re.finditer(r"[a-zà-ÿ]{4,}", text) if m.group() not in NAMES]
@@ -155,15 +225,21 @@ def spell(rng, text, mark=True):
 
 def reword(rng, text):
     """Another construction of an English question, and other words of the same meaning."""
-    if rng.random() < 0.4:
+    words = text.split()
+    if len(words) <= 3 and words[0] not in DOING and not ASKS.search(text) and "," not in text:
+        text = rng.choice(ABOUT_THING).format(text)
+    elif rng.random() < 0.45:
         for pattern, places in CONSTRUCTIONS:
             match = re.fullmatch(pattern, text)
             if match:
                 text = match.expand(rng.choice(places))
                 break
-    for pattern, words in SYNONYMS:
-        if rng.random() < 0.25:
-            text = re.sub(pattern, rng.choice(words), text)
+    for pattern, choices in SYNONYMS:
+        if rng.random() < 0.2:
+            text = re.sub(pattern, rng.choice(choices), text)
+    if rng.random() < 0.06:
+        # As people write who are in a hurry or new to English.
+        text = re.sub(r"\b(the|a|an|do|does|is) ", "", text)
     return text
 
 

@@ -87,6 +87,9 @@ static em_status go(const em_gguf *gguf, em_error *error) {
   em_buffer answer = {0};
   const em_message messages[] = {{"user", "hello there", 11}, {"assistant", "yes?", 4}};
   const char *const stops[] = {"stop"};
+  static const char schema[] = "{\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"]}";
+  const em_constraint_params constraint = {.text = schema, .bytes = sizeof schema - 1, .n_vocab = 260};
+  em_constraint *bound = NULL;
   em_status status = em_dialog_new(gguf, &dialog, error);
   if (status == EM_OK)
     status = em_dialog_prompt(dialog, messages, 2, 0, &tokens, error);
@@ -97,13 +100,22 @@ static em_status go(const em_gguf *gguf, em_error *error) {
       status = em_fail(error, EM_ERR_NO_MEMORY, "no memory for the answer");
   if (status == EM_OK && !em_reply_flush(reply, &answer))
     status = em_fail(error, EM_ERR_NO_MEMORY, "no memory for the answer");
+  if (status == EM_OK)
+    status = em_constraint_new(dialog, &constraint, &bound, error);
+  for (const char *c = "{\"a\":1}"; *c && status == EM_OK; c++) {
+    uint64_t allowed[5] = {0};
+    if (!em_constraint_mask(bound, allowed) || !em_constraint_push(bound, 4 + (unsigned char)*c))
+      status = em_fail(error, em_constraint_error(bound)->code, "%s", em_constraint_error(bound)->text);
+  }
   if (status == EM_OK) {
+    CHECK(em_constraint_is_complete(bound));
     CHECK_TEXT(answer.data, "an sto answer sto");
     CHECK(tokens.n > 10 && tokens.ids[0] == 1);
   } else {
     CHECK(tokens.n == 0 || reply || dialog);
   }
   em_buffer_clear(&answer);
+  em_constraint_free(bound);
   em_reply_free(reply);
   em_tokens_clear(&tokens);
   em_dialog_free(dialog);

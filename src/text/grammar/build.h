@@ -114,6 +114,7 @@ struct em_expr {
       em_expr *rest;         /* what follows any number of times, or NULL */
       uint32_t n_before_end; /* items that must be over before the list may end */
       uint32_t rest_min, rest_max;
+      bool not_empty; /* something must stand in it */
     } list;
     struct {
       const em_arrow *arrows; /* by ascending from */

@@ -312,12 +312,13 @@ static uint32_t emit_list(em_rules *b, const em_expr *list, uint32_t next, unsig
   n = 0;
   for (const em_expr *item = list->first; item; item = item->sibling)
     items[n++] = item;
-  uint32_t after = next, fresh = next;
+  em_byte_set nothing = {0};
+  uint32_t after = next, fresh = list->list.not_empty ? add_set(b, &nothing, next) : next;
   if (list->list.rest && max > 0) {
     after = emit_rest(b, list, min, max, next, depth);
     fresh = emit_rest(b, list, min > 0 ? min - 1 : 0, max == EM_NO_MAXIMUM ? max : max - 1, next, depth);
     fresh = emit(b, list->list.rest, fresh, depth);
-    if (min == 0)
+    if (min == 0 && !list->list.not_empty)
       fresh = add_split(b, fresh, next);
   }
   for (uint32_t i = n; i-- > 0 && b->status == EM_OK;) {

@@ -52,7 +52,7 @@ em_status em_grammar_from_gbnf(const char *text, size_t bytes, em_grammar **out,
  * - date, time, date-time, duration, uuid, email, ipv4, ipv6, hostname and uri are written out; other formats are
  * ignored, like every annotation and unknown keyword.
  * - Refused (EM_ERR_UNSUPPORTED, the text names it): not, if, patternProperties, dependencies, contains, uniqueItems,
- *   unevaluated*, multipleOf, references to other documents, and combinations that cannot be merged.
+ *   unevaluatedItems, multipleOf (but for 1), references to other documents, and combinations that cannot be merged.
  *
  * Other errors: EM_ERR_FORMAT (not JSON, a keyword of the wrong type, a reference to nothing or to itself, a schema
  * that nothing satisfies), EM_ERR_LIMIT, EM_ERR_NO_MEMORY. */

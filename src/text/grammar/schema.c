@@ -142,7 +142,8 @@ static const struct {
                  {"minimum", NUMBER},
                  {"maximum", NUMBER},
                  {"exclusiveMinimum", NUMBER},
-                 {"exclusiveMaximum", NUMBER}};
+                 {"exclusiveMaximum", NUMBER},
+                 {"multipleOf", NUMBER}};
 #define N_SPEAKS_OF (sizeof speaks_of / sizeof speaks_of[0])
 
 static unsigned type_named(em_schemas *s, const em_json *name) {
@@ -237,10 +238,21 @@ static em_expr *listed(em_schemas *s, const em_json *schema, unsigned types) {
 /* --- Schemas ---------------------------------------------------------------------------------------------------------
  */
 
-static const char *const refused[] = {"not",           "if",          "patternProperties", "dependencies",
-                                      "contains",      "$dynamicRef", "dependentRequired", "dependentSchemas",
-                                      "$recursiveRef", "multipleOf",  "unevaluatedItems"};
+static const char *const refused[] = {"not",
+                                      "if",
+                                      "patternProperties",
+                                      "dependencies",
+                                      "contains",
+                                      "$dynamicRef",
+                                      "dependentRequired",
+                                      "dependentSchemas",
+                                      "$recursiveRef",
+                                      "unevaluatedItems"};
 #define N_REFUSED (sizeof refused / sizeof refused[0])
+
+static bool is_one(const em_json *value) {
+  return value->kind == EM_JSON_INTEGER ? value->integer == 1 : value->kind == EM_JSON_REAL && value->real == 1;
+}
 
 static bool check_refused(em_schemas *s, const em_json *schema) {
   for (size_t i = 0; i < N_REFUSED; i++) {
@@ -251,6 +263,9 @@ static bool check_refused(em_schemas *s, const em_json *schema) {
   }
   if (em_schema_is(em_schema_get(s, schema, "uniqueItems"), true))
     em_rules_fail(&s->b, EM_ERR_UNSUPPORTED, "the schema uses \"uniqueItems\", which is not supported");
+  const em_json *step = em_schema_get(s, schema, "multipleOf");
+  if (step && !is_one(step))
+    em_rules_fail(&s->b, EM_ERR_UNSUPPORTED, "the schema uses \"multipleOf\", which is supported for 1 alone");
   return s->b.status == EM_OK;
 }
 
@@ -296,6 +311,8 @@ static em_expr *compile(em_schemas *s, const em_json *schema, bool is_root) {
     return listed(s, schema, types);
   if (types == 0)
     return em_schema_basic(s, is_root ? EM_SCHEMA_OBJECT : EM_SCHEMA_VALUE);
+  if ((types & NUMBER) && em_schema_get(s, schema, "multipleOf"))
+    types = (types & ~(unsigned)NUMBER) | INTEGER; /* of 1 */
   if (types & NUMBER)
     types &= ~(unsigned)INTEGER;
   em_expr *choice = em_expr_group(b, EM_EXPR_CHOICE);

@@ -237,6 +237,8 @@ em_expr *em_schema_object(em_schemas *s, const em_json *schema) {
   } else if (n == n_required && open && (max == EM_NO_MAXIMUM || max >= n)) {
     list->list.rest_min = min > n ? min - n : 0;
     list->list.rest_max = max == EM_NO_MAXIMUM ? max : max - n;
+  } else if (min == 1 && n_required == 0 && (max == EM_NO_MAXIMUM || (!open && max >= n))) {
+    list->list.not_empty = true;
   } else if (min > n_required || (max != EM_NO_MAXIMUM && (open || max < n))) {
     return em_rules_fail(b, EM_ERR_UNSUPPORTED,
                          "the schema counts members of an object with optional properties, which is not supported");

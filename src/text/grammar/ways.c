@@ -12,7 +12,7 @@
 #define MAX_NODES (1u << 17)
 #define MAX_WAYS (1u << 20)
 #define MAX_VISITED (4u * EM_MATCHER_MAX_CONFIGS)
-#define VISITED_SLOTS (2u * MAX_VISITED)
+#define FIRST_VISITED 128u
 
 static em_status no_memory(em_error *error) {
   return em_fail(error, EM_ERR_NO_MEMORY, "no memory for following the grammar");
@@ -32,18 +32,50 @@ em_status em_ways_count_work(em_ways *w, uint64_t n, em_error *error) {
   return w->work <= EM_MATCHER_MAX_WORK ? EM_OK : too_many(error);
 }
 
+static uint64_t mix(uint64_t x) {
+  x = (x ^ (x >> 31)) * 0x9E3779B97F4A7C15u;
+  return x ^ (x >> 29);
+}
+
+static uint32_t visited_slot(const em_ways *w, uint64_t key) {
+  uint32_t n_slots = 2 * w->capacity_visited, slot = (uint32_t)mix(key) & (n_slots - 1);
+  while (w->visited[slot] && w->visited[slot] != key)
+    slot = (slot + 1) & (n_slots - 1);
+  return slot;
+}
+
+/* Makes room for four times as many ways at once; the visited ones stay visited. */
+static bool grow_visited(em_ways *w) {
+  uint32_t capacity = w->capacity_visited ? 4 * w->capacity_visited : FIRST_VISITED;
+  em_way *work_list = em_realloc_array(w->work_list, capacity, sizeof *work_list);
+  w->work_list = work_list ? work_list : w->work_list;
+  em_way *result = em_realloc_array(w->result, capacity, sizeof *result);
+  w->result = result ? result : w->result;
+  uint32_t *slots = em_realloc_array(w->visited_slots, capacity, sizeof *slots);
+  w->visited_slots = slots ? slots : w->visited_slots;
+  uint64_t *visited = em_calloc(capacity, 2 * sizeof *visited), *old = w->visited;
+  if (!work_list || !result || !slots || !visited) {
+    free(visited);
+    return false;
+  }
+  w->visited = visited;
+  w->capacity_visited = capacity;
+  for (uint32_t i = 0; i < w->n_visited; i++) {
+    uint64_t key = old[slots[i]];
+    slots[i] = visited_slot(w, key);
+    visited[slots[i]] = key;
+  }
+  free(old);
+  return true;
+}
+
 em_status em_ways_init(em_ways *w, const em_grammar *grammar, em_error *error) {
   *w = (em_ways){.grammar = grammar, .n_node_slots = 256, .n_set_slots = 256};
   w->node_table = em_calloc(w->n_node_slots, sizeof *w->node_table);
   w->set_table = em_calloc(w->n_set_slots, sizeof *w->set_table);
-  w->work_list = em_calloc(MAX_VISITED, sizeof *w->work_list);
-  w->result = em_calloc(EM_MATCHER_MAX_CONFIGS, sizeof *w->result);
-  w->visited = em_calloc(VISITED_SLOTS, sizeof *w->visited);
-  w->visited_slots = em_calloc(MAX_VISITED, sizeof *w->visited_slots);
   w->nodes = em_calloc(64, sizeof *w->nodes);
   w->sets = em_calloc(64, sizeof *w->sets);
-  if (!w->node_table || !w->set_table || !w->work_list || !w->result || !w->visited || !w->visited_slots || !w->nodes ||
-      !w->sets)
+  if (!w->node_table || !w->set_table || !w->nodes || !w->sets || !grow_visited(w))
     return no_memory(error);
   w->capacity_nodes = w->capacity_sets = 64;
   w->n_nodes = 1; /* the empty stack */
@@ -65,11 +97,6 @@ void em_ways_clear(em_ways *w) {
   free(w->visited);
   free(w->visited_slots);
   *w = (em_ways){0};
-}
-
-static uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 31)) * 0x9E3779B97F4A7C15u;
-  return x ^ (x >> 29);
 }
 
 static bool grow(void *array, uint32_t n, uint32_t more, uint32_t *capacity, size_t bytes) {
@@ -224,12 +251,13 @@ em_status em_ways_single(em_ways *w, em_way way, uint32_t *out, em_error *error)
 /* Puts a way on the work list unless it was there before. */
 static em_status visit(em_ways *w, em_way way, uint32_t *n_work, em_error *error) {
   uint64_t key = ((uint64_t)way.state << 32 | way.node) + 1;
-  uint32_t slot = (uint32_t)mix(key) & (VISITED_SLOTS - 1);
-  for (; w->visited[slot]; slot = (slot + 1) & (VISITED_SLOTS - 1))
-    if (w->visited[slot] == key)
-      return EM_OK;
+  if (w->visited[visited_slot(w, key)])
+    return EM_OK;
   if (w->n_visited == MAX_VISITED)
     return too_many(error);
+  if (w->n_visited == w->capacity_visited && !grow_visited(w))
+    return no_memory(error);
+  uint32_t slot = visited_slot(w, key);
   w->visited[slot] = key;
   w->visited_slots[w->n_visited++] = slot;
   w->work_list[(*n_work)++] = way;
@@ -406,6 +434,9 @@ em_status em_ways_move(em_ways *to, const em_ways *from, uint32_t set, uint32_t 
   em_status status = EM_OK;
   const em_way_set *old = &from->sets[set];
   uint32_t chain[EM_MATCHER_MAX_DEPTH];
+  while (to->capacity_visited < old->n)
+    if (!grow_visited(to))
+      EM_TRY(no_memory(error));
   for (uint32_t i = 0; i < old->n; i++) {
     em_way way = from->ways[old->first + i];
     uint32_t n = 0, node = EM_WAYS_BOTTOM;

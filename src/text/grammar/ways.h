@@ -47,10 +47,10 @@ typedef struct em_ways {
   uint32_t n_nodes, capacity_nodes, n_node_slots;
   uint32_t n_sets, capacity_sets, n_set_slots;
   uint32_t n_ways, capacity_ways;
-  em_way *work_list, *result; /* [EM_MATCHER_MAX_CONFIGS * 4], [EM_MATCHER_MAX_CONFIGS] */
-  uint64_t *visited;          /* open addressing of ways */
+  em_way *work_list, *result; /* [capacity_visited] */
+  uint64_t *visited;          /* [2 * capacity_visited] open addressing of ways */
   uint32_t *visited_slots;    /* [n_visited] those of it that are in use */
-  uint32_t n_visited;
+  uint32_t n_visited, capacity_visited;
   uint64_t work; /* steps since the caller set it to 0 */
   bool full;     /* an EM_ERR_LIMIT came from full tables: moving may help */
 } em_ways;

@@ -313,13 +313,24 @@ fail:
   return status;
 }
 
+/* text may be NULL: no label. */
+static void begin_label(recorder *r, const char *text) {
+  em_vk *vk = &r->vulkan->vk;
+  VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = text};
+  if (r->commands && vk->fn.CmdBeginDebugUtilsLabelEXT && text)
+    vk->fn.CmdBeginDebugUtilsLabelEXT(r->commands, &label);
+}
+
+static void end_label(recorder *r, const char *text) {
+  em_vk *vk = &r->vulkan->vk;
+  if (r->commands && vk->fn.CmdEndDebugUtilsLabelEXT && text)
+    vk->fn.CmdEndDebugUtilsLabelEXT(r->commands);
+}
+
 static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
   em_status status = EM_OK;
-  em_vk *vk = &r->vulkan->vk;
   const em_stage *stage = &r->program->base.desc.stages[index];
-  VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = stage->label};
-  if (r->commands && vk->fn.CmdBeginDebugUtilsLabelEXT && stage->label)
-    vk->fn.CmdBeginDebugUtilsLabelEXT(r->commands, &label);
+  begin_label(r, stage->label);
   switch (stage->kind) {
   case EM_STAGE_INPUT:
     record_input(r, &stage->input);
@@ -339,8 +350,7 @@ static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
   case EM_N_STAGE_KINDS:
     break;
   }
-  if (r->commands && vk->fn.CmdEndDebugUtilsLabelEXT && stage->label)
-    vk->fn.CmdEndDebugUtilsLabelEXT(r->commands);
+  end_label(r, stage->label);
 fail:
   return status;
 }
@@ -375,6 +385,8 @@ static em_status record_copy(recorder *r, em_error *error) {
              value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 127) / 128, error);
 }
 
+static const char *const part_names[EM_VK_N_PARTS] = {"one row", "few rows", "many rows", "best tokens", "result"};
+
 static em_status begin_slice(recorder *r, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   em_status status = EM_OK;
@@ -388,6 +400,8 @@ static em_status begin_slice(recorder *r, em_error *error) {
   vk->n_made++;
   EM_TRY(em_vk_result(vk, vk->fn.AllocateCommandBuffers(vk->device, &allocate, &r->commands), "recording", error));
   r->recording->commands[r->recording->n_commands++] = r->commands;
+  em_vk_name(vk, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)r->commands, "%s %u",
+             part_names[r->recording - r->step->parts], r->recording->n_commands);
   EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(r->commands, &begin), "recording", error));
 fail:
   return status;
@@ -416,9 +430,13 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_step
   r.recording->first_size = step->n_words;
   EM_TRY(begin_slice(&r, error));
   if (part == EM_VK_PART_TOP) {
+    begin_label(&r, "best tokens");
     EM_TRY(record_top(&r, error));
+    end_label(&r, "best tokens");
   } else if (part == EM_VK_PART_COPY) {
+    begin_label(&r, "result");
     EM_TRY(record_copy(&r, error));
+    end_label(&r, "result");
   } else {
     for (uint32_t i = 0; i < desc->n_stages; i++) {
       EM_TRY(record_stage(&r, i, error));

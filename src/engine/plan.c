@@ -140,8 +140,8 @@ static void write_placement(em_plan *plan, const char *format, ...) {
   va_end(args);
 }
 
-/* The ceilings of what is placed and of the processor alone, if it has room for all of it, from the bandwidths that
- * are given or measured. */
+/* Where the processor alone has room for all of it too, the ceilings of what is placed and of the processor, from the
+ * bandwidths that are given or measured. */
 static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
   em_memory_plan *memory = &p->plan->memory;
   uint64_t bytes, alone;
@@ -151,6 +151,8 @@ static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
     return status;
   /* What is no weights takes about as much there as it does here. */
   *fits_alone = bytes + memory->kv_bytes + memory->working_bytes <= memory->parts[0].available_bytes;
+  if (!*fits_alone)
+    return EM_OK;
   memory->processor_bytes_per_s = p->params->processor_bytes_per_s;
   memory->device_bytes_per_s = p->params->device_bytes_per_s;
   /* What cannot be measured is not known. */
@@ -164,8 +166,7 @@ static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
   em_advisor_share shares[EM_MAX_PARTS] = {{memory->parts[0].weights_bytes_per_token, memory->processor_bytes_per_s},
                                            {memory->parts[1].weights_bytes_per_token, memory->device_bytes_per_s}};
   memory->shared_tokens_per_s = em_advisor_shared_ceiling(shares, 2);
-  if (*fits_alone)
-    memory->processor_tokens_per_s = em_advisor_ceiling((double)memory->processor_bytes_per_s, alone);
+  memory->processor_tokens_per_s = em_advisor_ceiling((double)memory->processor_bytes_per_s, alone);
   return EM_OK;
 }
 
@@ -202,26 +203,27 @@ static em_status share_layers(em_sizer *p, bool *done, em_error *error) {
   em_memory_plan *memory = &p->plan->memory;
   uint32_t cut;
   bool fits_alone;
+  char room[96];
   *done = false;
   EM_TRY(find_cut(p, &cut, error));
   if (cut == 0)
     return EM_OK;
   EM_TRY(predict(p, &fits_alone, error));
   uint32_t n = memory->parts[1].n_layers, n_layers = em_model_get_facts(p->model)->n_layers;
+  if (n < n_layers)
+    snprintf(room, sizeof room, "The graphics card's memory has room for %u of the %u layers", n, n_layers);
+  else
+    snprintf(room, sizeof room, "The graphics card's memory has room for every layer, but not for the embedding");
   if (!fits_alone)
-    write_placement(p->plan,
-                    "The graphics card's memory has room for %u of the %u layers, and the computer's has not for all.",
-                    n, n_layers);
+    write_placement(p->plan, "%s, and the computer's has not for all.", room);
   else if (memory->shared_tokens_per_s == 0)
-    write_placement(p->plan,
-                    "The graphics card's memory has room for %u of the %u layers; how fast the memories are is not "
-                    "known, and a graphics card's is taken to be the faster.",
-                    n, n_layers);
+    write_placement(
+        p->plan, "%s; how fast the memories are is not known, and a graphics card's is taken to be the faster.", room);
   else if (memory->shared_tokens_per_s > memory->processor_tokens_per_s)
     write_placement(p->plan,
-                    "The graphics card's memory has room for %u of the %u layers; shared with the processor the model "
-                    "can reach %.3g tokens a second, on the processor alone %.3g.",
-                    n, n_layers, memory->shared_tokens_per_s, memory->processor_tokens_per_s);
+                    "%s; shared with the processor the model can reach %.3g tokens a second, on the processor alone "
+                    "%.3g.",
+                    room, memory->shared_tokens_per_s, memory->processor_tokens_per_s);
   else
     EM_TRY(
         em_fail(error, EM_ERR_TOO_BIG,

@@ -8,7 +8,8 @@
 #include "engine/kv.h"
 #include "engine/sampler.h"
 
-bool em_sizer_has_own_memory(const em_sizer *sizer) {
+/* Whether the device that was asked for has memory of its own, beside the computer's. */
+static bool has_own_memory(const em_sizer *sizer) {
   return em_backend_own_memory(sizer->devices->chosen) > 0 ||
          (sizer->params->device_memory_limit_bytes > 0 && em_backend_kind(sizer->devices->chosen) != EM_DEVICE_CPU);
 }
@@ -17,7 +18,7 @@ bool em_sizer_has_own_memory(const em_sizer *sizer) {
 static em_status find_available(const em_sizer *sizer, bool on_chosen, uint64_t *out, em_error *error) {
   const em_engine_params *params = sizer->params;
   uint64_t most = on_chosen ? em_backend_available_memory(sizer->devices->chosen) : UINT64_MAX;
-  if (on_chosen && em_sizer_has_own_memory(sizer)) {
+  if (on_chosen && has_own_memory(sizer)) {
     if (!em_add_u64(most, params->device_freed_bytes, out))
       *out = UINT64_MAX;
     if (params->device_memory_limit_bytes > 0)
@@ -68,7 +69,7 @@ em_status em_sizer_place(em_sizer *sizer, uint32_t cut, em_error *error) {
                                   &part->weights_bytes_per_token, error));
     EM_TRY(em_model_describe(sizer->model, plan->blocks[i], backend, &sizer->weights[i], error));
     EM_TRY(em_model_build(sizer->model, sizer->weights[i], plan->batch_rows, plan->n_slots, &sizer->emitted[i], error));
-    if ((i == 0 || em_sizer_has_own_memory(sizer)) &&
+    if ((i == 0 || has_own_memory(sizer)) &&
         !em_add_u64(memory->available_bytes, part->available_bytes, &memory->available_bytes))
       memory->available_bytes = UINT64_MAX;
   }

@@ -13,9 +13,6 @@ typedef struct em_sizer {
   em_model_program emitted[EM_MAX_PARTS];
 } em_sizer;
 
-/* Whether the device that was asked for has memory of its own, beside the computer's. */
-bool em_sizer_has_own_memory(const em_sizer *sizer);
-
 /* Puts the model's first `cut` blocks on the processor and the others on the device that was asked for; cut 0: all of
  * them there. Opens the processor where it is needed. Sizes are those of the last em_sizer_compute until the next. */
 em_status em_sizer_place(em_sizer *sizer, uint32_t cut, em_error *error) EM_MUST_USE;

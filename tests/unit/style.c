@@ -49,10 +49,10 @@ static void check_thinking(void) {
 }
 
 static void check_calls(void) {
-  em_reply_style style =
-      find(TURNS(THOUGHT CALLS(
-               "{{ '\n' }}<do>\n{\"fn\": \"{{ t.function.name }}\", \"with\": {{ t.function.arguments | tojson }}}\n</do>")),
-           true);
+  em_reply_style style = find(
+      TURNS(THOUGHT CALLS(
+          "{{ '\n' }}<do>\n{\"fn\": \"{{ t.function.name }}\", \"with\": {{ t.function.arguments | tojson }}}\n</do>")),
+      true);
   CHECK_INT(style.syntax, EM_CALLS_JSON);
   CHECK_TEXT(style.section_start, "<do>");
   CHECK_TEXT(style.section_end, "</do>");
@@ -144,6 +144,20 @@ static void check_calls(void) {
   CHECK_INT(style.syntax, EM_CALLS_CHANNELS);
 }
 
+/* A call without marks, and what may stand before it; which control tokens a splitter must see. */
+static void check_bare(void) {
+  em_reply_style style = find(TURNS(CALLS("{\"name\": \"{{ t.function.name }}\", \"parameters\": {{ "
+                                          "t.function.arguments | tojson }}}")) "{{ '<|python_tag|>' if false }}",
+                              true);
+  CHECK_INT(style.syntax, EM_CALLS_JSON);
+  CHECK_TEXT(style.section_start, "");
+  CHECK_TEXT(style.call_start, "<|python_tag|>");
+  CHECK_TEXT(style.arguments_key, "parameters");
+  CHECK(em_reply_style_has(&style, "<|python_tag|>", 14));
+  CHECK(!em_reply_style_has(&style, "</A>", 4) && !em_reply_style_has(&style, "", 0));
+  CHECK(em_reply_style_has(&(em_reply_style){.syntax = EM_CALLS_CHANNELS}, "<|channel|>", 11));
+}
+
 /* Templates that are of no use give a style that leaves everything as it is. */
 static void check_useless(void) {
   static const char *const sources[] = {"",
@@ -164,6 +178,7 @@ static void check_useless(void) {
 int main(void) {
   check_thinking();
   check_calls();
+  check_bare();
   check_useless();
   return check_done();
 }

@@ -100,7 +100,8 @@ bool em_reply_flush(em_reply *reply, em_buffer *delta);
 
 /* What an answer must be, and how far it is: the engine asks it for the tokens that may come next. It belongs to one
  * request and one thread at a time. An end-of-generation token is allowed exactly where the answer may be over; control tokens
- * and the template's own marks never are. */
+ * and the template's own marks never are. It is about all tokens that are pushed: of a model that thinks first, masks and
+ * pushes begin with the content. */
 typedef struct em_constraint em_constraint;
 
 typedef struct em_constraint_params {

@@ -147,6 +147,18 @@ static const char *const grammars[] = {
     "\\n]{0,3}",
     "root ::= [\\u00e0-\\u00ff\\u4e00-\\u9fff\\U0001F900-\\U0001FAFF]{0,200} (\"a\" | \"b\")",
     "root ::= (.{2} \"a\"){2,5}",
+    /* More ways at once than are looked at one by one. */
+    "root ::= \"a\" [a]{1} \"0\" | \"a\" [a]{2} \"1\" | \"a\" [a]{3} \"0\" | \"a\" [a]{4} \"1\" | \"a\" [a]{5} \"0\" |"
+    "\"a\" [a]{6} \"1\" | \"a\" [a]{7} \"0\" | \"a\" [a]{8} \"1\" | \"a\" [a]{9} \"0\" | \"a\" [a]{10} \"1\" |"
+    "\"a\" [b]{1} \"0\" | \"a\" [b]{2} \"1\" | \"a\" [b]{3} \"0\" | \"a\" [b]{4} \"1\" | \"a\" [b]{5} \"0\" |"
+    "\"a\" [b]{6} \"1\" | \"a\" [b]{7} \"0\" | \"a\" [b]{8} \"1\" | \"a\" [b]{9} \"0\" | \"a\" [b]{10} \"1\" |"
+    "\"a\" [ab]{1} \"0\" | \"a\" [ab]{2} \"1\" | \"a\" [ab]{3} \"0\" | \"a\" [ab]{4} \"1\" | \"a\" [ab]{5} \"0\" |"
+    "\"a\" [ab]{6} \"1\" | \"a\" [ab]{7} \"0\" | \"a\" [ab]{8} \"1\" | \"a\" [ab]{9} \"0\" | \"a\" [ab]{10} \"1\" |"
+    "\"a\" [:]{1} \"0\" | \"a\" [:]{2} \"1\" | \"a\" [:]{3} \"0\" | \"a\" [:]{4} \"1\" | \"a\" [:]{5} \"0\"",
+    /* Loops whose tokens can be counted in two ways, that end with their rule, and inside one another. */
+    "root ::= ([a]{1,20} [ab]{0,20}){1,30} \"b\"",
+    "root ::= x \"1\" | y \"b\" \nx ::= [ab]{0,20}\ny ::= ([a] [b]?){17,40}",
+    "root ::= (([ab]{17,18} \",\"){17,30} \" \")*",
 };
 
 static const char *const schemas[] = {
@@ -246,6 +258,43 @@ static void test_steps(const vocabulary *v) {
   em_grammar_free(grammar);
 }
 
+/* A text with more different places than the tables hold: what is needed moves to new ones on the way. */
+static void test_long(const vocabulary *v) {
+  static const char schema[] = "{\"type\":\"string\",\"maxLength\":60000}";
+  em_grammar *grammar = NULL;
+  em_matcher *matcher = NULL;
+  uint64_t mask[(1500 + 63) / 64];
+  char text[1000];
+  bool any;
+  memset(text, 'a', sizeof text);
+  CHECK_INT(em_grammar_from_schema(schema, sizeof schema - 1, &grammar, NULL), EM_OK);
+  CHECK_INT(em_matcher_new(grammar, v->trie, false, &matcher, NULL), EM_OK);
+  CHECK_INT(em_matcher_mask(matcher, mask, 1500, &any, NULL), EM_OK);
+  CHECK_INT(em_matcher_feed(matcher, "\"", 1, NULL), EM_OK);
+  for (int i = 0; i < 59; i++) {
+    CHECK_INT(em_matcher_feed(matcher, text, sizeof text, NULL), EM_OK);
+    CHECK_INT(em_matcher_mask(matcher, mask, 1500, &any, NULL), EM_OK);
+    CHECK(is_set(mask, 'a') && is_set(mask, '"') && !is_set(mask, '\n'));
+  }
+  CHECK_INT(em_matcher_feed(matcher, text, sizeof text, NULL), EM_OK);
+  compare(matcher, v, mask);
+  CHECK(!is_set(mask, 'a') && is_set(mask, '"'));
+  CHECK(em_matcher_rollback(matcher, 1));
+  compare(matcher, v, mask);
+  CHECK(is_set(mask, 'a'));
+  for (int i = 0; i < 998; i++)
+    CHECK_INT(em_matcher_accept(matcher, 'a', NULL), EM_OK);
+  compare(matcher, v, mask);
+  CHECK(is_set(mask, 'a'));
+  CHECK_INT(em_matcher_feed(matcher, "aa\"", 3, NULL), EM_OK);
+  CHECK(em_matcher_may_end(matcher));
+  em_matcher_free(matcher);
+  CHECK_INT(em_matcher_new(grammar, NULL, false, &matcher, NULL), EM_OK);
+  CHECK_INT(em_matcher_mask(matcher, mask, 1500, &any, NULL), EM_ERR_ARGUMENT);
+  em_matcher_free(matcher);
+  em_grammar_free(grammar);
+}
+
 /* Text for a schema is made from random tokens, and the time of all masks is measured. */
 static void measure(const vocabulary *v, const char *what, const char *schema, size_t n_steps) {
   em_grammar *grammar = NULL;
@@ -285,6 +334,7 @@ static void measure(const vocabulary *v, const char *what, const char *schema, s
 int main(void) {
   vocabulary small = small_vocabulary(), large;
   test_steps(&small);
+  test_long(&small);
   test_masks(&small, 8, 40);
   clear(&small);
   static const char *const files[] = {"qwen/qwen.tiktoken", "ggml-vocab-llama-spm.gguf"};

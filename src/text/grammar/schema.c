@@ -163,8 +163,6 @@ static unsigned types_of(em_schemas *s, const em_json *schema) {
   if (type && type->kind == EM_JSON_ARRAY) {
     for (const em_json *one = type->first; one && s->b.status == EM_OK; one = one->next)
       types |= type_named(s, one);
-    if (types == 0)
-      em_rules_fail(&s->b, EM_ERR_FORMAT, "the schema has an empty list of types");
   } else if (type) {
     types = type_named(s, type);
   } else {
@@ -306,6 +304,9 @@ static em_expr *compile(em_schemas *s, const em_json *schema, bool is_root) {
   const em_json *any_of = em_schema_get(s, schema, "anyOf"), *one_of = em_schema_get(s, schema, "oneOf");
   if (any_of || one_of)
     return any_of ? alternatives(s, schema, "anyOf", any_of) : alternatives(s, schema, "oneOf", one_of);
+  const em_json *type = em_schema_get(s, schema, "type");
+  if (type && type->kind == EM_JSON_ARRAY && !type->first)
+    return em_expr_group(b, EM_EXPR_CHOICE); /* types that exclude one another were joined */
   unsigned types = types_of(s, schema);
   if (em_schema_get(s, schema, "enum") || em_schema_get(s, schema, "const"))
     return listed(s, schema, types);

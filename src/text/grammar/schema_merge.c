@@ -263,8 +263,6 @@ static const em_json *merge_types(em_schemas *s, const em_json *a, const em_json
   if (both && !has_type(s, both, &number) && !has_type(s, both, &integer) &&
       ((has_type(s, a, &number) && has_type(s, b, &integer)) || (has_type(s, a, &integer) && has_type(s, b, &number))))
     both = merge_lists(s, both, &integer, true);
-  if (both && !both->first)
-    return em_rules_fail(&s->b, EM_ERR_FORMAT, "the schema joins types that exclude one another");
   return both;
 }
 

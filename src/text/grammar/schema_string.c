@@ -96,7 +96,7 @@ em_expr *em_schema_class(em_schemas *s, const em_range *ranges, size_t n, bool n
     if (n_low[i] > 0)
       em_expr_add(choice, em_expr_sequence(b, em_expr_text(b, i ? "\\u001" : "\\u000"),
                                            em_expr_class(b, low + 16 * i, n_low[i], false), EM_EXPR_END));
-  return choice && !choice->first->sibling ? choice->first : choice;
+  return choice->first && !choice->first->sibling ? choice->first : choice;
 }
 
 /* Any character: as it is, or escaped; those past U+FFFF as two escapes that belong together. */

@@ -69,6 +69,10 @@ static void test_values(void) {
       {"{\"enum\":[\"a\",1,1.5,null,true,[1,\"b\"],{\"c\":\"\\u00e9\\n\"}]}",
        {"\"a\"", "1", "1.5", "null", "true", "[1,\"b\"]", "{\"c\":\"\xC3\xA9\\n\"}"},
        {"\"b\"", "2", "11", "[]"}},
+      {"{\"enum\":[\"abc\",\"ab\",\"abd\",\"\",\"abc\",\"x\"]}",
+       {"\"abc\"", "\"ab\"", "\"abd\"", "\"\"", "\"x\""},
+       {"\"a\"", "\"abcd\"", "\"abx\"", "\"xx\""}},
+      {"{\"enum\":[1,10,100,12]}", {"1", "10", "100", "12"}, {"11", "1000", "2", ""}},
       {"{\"type\":\"string\",\"enum\":[\"a\",null]}", {"\"a\""}, {"null"}},
       {"{\"const\":\"x\\\"y\"}", {"\"x\\\"y\""}, {"\"x\"", "x"}},
       {"{\"const\":null}", {"null"}, {"0", ""}},
@@ -457,6 +461,15 @@ static void test_hostile(void) {
   CHECK(em_grammar_from_schema(text.data, text.bytes, &grammar, NULL) == EM_ERR_LIMIT);
   printf("12000 required names: %.0f ms\n", (double)(em_now_ns() - start) / 1e6);
   CHECK(em_now_ns() - start < 1000000000);
+  /* More values than ways that can be followed. */
+  text.bytes = 0;
+  em_buffer_append_text(&text, "{\"enum\":[");
+  for (int i = 0; i < 12000; i++)
+    em_buffer_appendf(&text, "%s\"value %d\"", i ? "," : "", i);
+  em_buffer_append_text(&text, "]}");
+  grammar = grammar_of(text.data);
+  CHECK(grammar && accepts(grammar, "\"value 11999\"") && !accepts(grammar, "\"value 12000\""));
+  em_grammar_free(grammar);
   em_buffer_clear(&text);
 }
 

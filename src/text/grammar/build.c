@@ -211,3 +211,69 @@ em_expr *em_expr_list(em_rules *b, em_expr *separator) {
   expr->list.n_before_end = UINT32_MAX;
   return expr;
 }
+
+/* --- Many literals ---------------------------------------------------------------------------------------------------
+ */
+
+typedef struct literal_text {
+  const char *text;
+  size_t bytes;
+} literal_text;
+
+static int by_text(const void *a, const void *b) {
+  const literal_text *x = a, *y = b;
+  int order = memcmp(x->text, y->text, x->bytes < y->bytes ? x->bytes : y->bytes);
+  return order ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* A node of the tree: the literals first..last - 1 share their first `depth` bytes. */
+typedef struct literal_node {
+  uint32_t first, last;
+  size_t depth;
+} literal_node;
+
+static size_t shared_bytes(literal_text a, literal_text b) {
+  size_t n = 0;
+  while (n < a.bytes && n < b.bytes && a.text[n] == b.text[n])
+    n++;
+  return n;
+}
+
+em_expr *em_expr_one_of(em_rules *b, const em_expr *choice) {
+  uint32_t n = 0, n_nodes = 1, n_arrows = 0;
+  for (const em_expr *child = choice ? choice->first : NULL; child; child = child->sibling)
+    n++;
+  literal_text *texts = em_rules_alloc(b, (size_t)n + 1, sizeof *texts);
+  /* Each node but the root splits its literals. */
+  literal_node *nodes = em_rules_alloc(b, (size_t)n + 2, sizeof *nodes);
+  em_arrow *arrows = em_rules_alloc(b, 2 * (size_t)n + 2, sizeof *arrows);
+  em_expr *graph = em_expr_group(b, EM_EXPR_GRAPH);
+  if (!texts || !nodes || !arrows || !graph)
+    return NULL;
+  n = 0;
+  for (const em_expr *child = choice->first; child; child = child->sibling)
+    texts[n++] = (literal_text){child->literal.text, child->literal.bytes};
+  qsort(texts, n, sizeof *texts, by_text);
+  uint32_t n_different = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (i == 0 || by_text(&texts[i], &texts[n_different - 1]) != 0)
+      texts[n_different++] = texts[i];
+  nodes[0] = (literal_node){0, n_different, 0};
+  for (uint32_t at = 0; at < n_nodes && b->status == EM_OK; at++) {
+    literal_node node = nodes[at];
+    for (uint32_t i = node.first, j; i < node.last && em_rules_work(b, 1); i = j) {
+      const char *rest = texts[i].text + node.depth;
+      for (j = i + 1; j < node.last && texts[i].bytes > node.depth && texts[j].text[node.depth] == *rest; j++)
+        ;
+      size_t depth = j == i + 1 ? texts[i].bytes : shared_bytes(texts[i], texts[j - 1]);
+      uint32_t to = j == i + 1 ? EM_GRAPH_END : n_nodes;
+      if (to != EM_GRAPH_END)
+        nodes[n_nodes++] = (literal_node){i, j, depth};
+      arrows[n_arrows++] = (em_arrow){at, to, em_expr_literal(b, rest, depth - node.depth)};
+    }
+  }
+  graph->graph.arrows = arrows;
+  graph->graph.n_arrows = n_arrows;
+  graph->graph.n_nodes = n_nodes;
+  return b->status == EM_OK ? graph : NULL;
+}

@@ -156,6 +156,8 @@ void em_expr_add(em_expr *parent, em_expr *child);      /* NULLs do nothing */
 /* The children end with EM_EXPR_END. */
 em_expr *em_expr_sequence(em_rules *b, ...);
 em_expr *em_expr_choice(em_rules *b, ...);
+/* A choice of literals as a tree of their beginnings: each text is read in one way only, however many there are. */
+em_expr *em_expr_one_of(em_rules *b, const em_expr *choice);
 #define EM_EXPR_END ((em_expr *)&em_expr_end_mark)
 extern const em_expr em_expr_end_mark;
 em_expr *em_expr_repeat(em_rules *b, em_expr *child, uint32_t min, uint32_t max);

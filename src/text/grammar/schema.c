@@ -230,7 +230,7 @@ static em_expr *listed(em_schemas *s, const em_json *schema, unsigned types) {
     if (!values)
       break;
   }
-  return choice;
+  return choice && choice->first ? em_expr_one_of(&s->b, choice) : choice;
 }
 
 /* --- Schemas ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,20 @@
 #include "base/clock.h"
 #include "text/grammar/grammar.h"
 
+#include <time.h>
+
+/* Of the processor's time, so that a busy computer does not fail the test; sanitizers take several times as much. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAX_MS 1000
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MAX_MS 1000
+#endif
+#endif
+#ifndef MAX_MS
+#define MAX_MS 100
+#endif
+
 static bool accepts(const em_grammar *grammar, const char *text, size_t bytes) {
   em_matcher *matcher = NULL;
   CHECK_INT(em_matcher_new(grammar, NULL, false, &matcher, NULL), EM_OK);
@@ -106,16 +120,18 @@ static void test_texts(void) {
 static void check_refused(const char *source, size_t bytes, em_status expected, const char *reason) {
   em_grammar *grammar = NULL;
   em_error error = {0};
-  uint64_t start = em_now_ns();
+  clock_t start = clock();
   em_status status = em_grammar_from_gbnf(source, bytes, &grammar, &error);
-  double ms = (double)(em_now_ns() - start) / 1e6;
+  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
   CHECK_INT(status, expected);
   CHECK(!grammar);
   CHECK(strstr(error.text, reason) != NULL);
   CHECK(!strchr(error.text, '\n'));
   if (!strstr(error.text, reason))
     fprintf(stderr, "%.60s: %s\n", source, error.text);
-  CHECK(ms < 100);
+  if (ms > 20)
+    printf("%.40s: %.0f ms\n", source, ms);
+  CHECK(ms < MAX_MS);
   em_grammar_free(grammar);
 }
 
@@ -198,10 +214,10 @@ static void test_hostile(void) {
   for (int i = 0; i < 60; i++)
     em_buffer_append_text(&nested, "){10}");
   em_grammar *grammar = NULL;
-  uint64_t start = em_now_ns();
+  clock_t start = clock();
   CHECK_INT(em_grammar_from_gbnf(nested.data, nested.bytes, &grammar, NULL), EM_OK);
   CHECK(!accepts(grammar, "aaaaaaaa", 8));
-  CHECK(em_now_ns() - start < 100000000);
+  CHECK((double)(clock() - start) * 1e3 / CLOCKS_PER_SEC < MAX_MS);
   em_grammar_free(grammar);
   em_buffer_clear(&nested);
   free(text);

@@ -3,8 +3,21 @@
 #include "check.h"
 
 #include "base/buffer.h"
-#include "base/clock.h"
 #include "text/grammar/grammar.h"
+
+#include <time.h>
+
+/* Of the processor's time, so that a busy computer does not fail the test; sanitizers take several times as much. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAX_MS 1000
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MAX_MS 1000
+#endif
+#endif
+#ifndef MAX_MS
+#define MAX_MS 100
+#endif
 
 static em_grammar *grammar_of(const char *schema) {
   em_grammar *grammar = NULL;
@@ -321,14 +334,16 @@ static void test_combinations(void) {
 static void check_refused(const char *schema, em_status expected, const char *reason) {
   em_grammar *grammar = NULL;
   em_error error = {0};
-  uint64_t start = em_now_ns();
+  clock_t start = clock();
   em_status status = em_grammar_from_schema(schema, strlen(schema), &grammar, &error);
-  double ms = (double)(em_now_ns() - start) / 1e6;
+  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
   CHECK_INT(status, expected);
   CHECK(!grammar && strstr(error.text, reason) && !strchr(error.text, '\n'));
   if (status != expected || !strstr(error.text, reason))
     fprintf(stderr, "%.100s: %s\n", schema, error.text);
-  CHECK(ms < 100);
+  if (ms > 20)
+    printf("%.40s: %.0f ms\n", schema, ms);
+  CHECK(ms < MAX_MS);
   em_grammar_free(grammar);
 }
 
@@ -457,10 +472,9 @@ static void test_hostile(void) {
   for (int i = 0; i < 12000; i++)
     em_buffer_appendf(&text, "%s\"p%d\":{}", i ? "," : "", i);
   em_buffer_append_text(&text, "}}");
-  uint64_t start = em_now_ns();
+  clock_t start = clock();
   CHECK(em_grammar_from_schema(text.data, text.bytes, &grammar, NULL) == EM_ERR_LIMIT);
-  printf("12000 required names: %.0f ms\n", (double)(em_now_ns() - start) / 1e6);
-  CHECK(em_now_ns() - start < 1000000000);
+  CHECK((double)(clock() - start) * 1e3 / CLOCKS_PER_SEC < MAX_MS);
   /* More values than ways that can be followed. */
   text.bytes = 0;
   em_buffer_append_text(&text, "{\"enum\":[");

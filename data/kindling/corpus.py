@@ -62,8 +62,10 @@ class Corpus:
         kinds, weights = list(SHARES), list(SHARES.values())
         group, messages, definitions = self.part(rng.choices(kinds, weights)[0])
         messages = list(messages)
-        # A third of the conversations go on with something else.
-        while not definitions and messages[0]["role"] != "system" and len(messages) < 8 and rng.random() < 0.3:
+        # A third of the conversations go on with something else, and a few for long, so that far words are seen too.
+        goes_on, longest = (0.95, 36) if rng.random() < 0.03 else (0.3, 8)
+        alone = definitions or messages[0]["role"] == "system"
+        while not alone and len(messages) < longest and rng.random() < goes_on:
             more = self.part(rng.choices(kinds, weights)[0])
             if more[2] or more[1][0]["role"] == "system":
                 break

@@ -2,6 +2,7 @@
 """Short stories from a grammar of our own, with continuations."""
 
 import phrasing
+import questions
 
 # A hero, what it is called in the story, and how it is spoken of: (name, pronoun, possessive).
 HEROES = {
@@ -97,7 +98,6 @@ def story(rng, hero):
 
 
 def make(rng):
-    import questions
     hero = rng.choice(sorted(HEROES))
     if rng.random() < 0.75:
         text = questions.expand(rng, rng.choice(ASK)).format(hero)

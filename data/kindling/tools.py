@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 
 import phrasing
-import questions
 import unknown
 import values as v
 

@@ -4,7 +4,6 @@
 import re
 
 import phrasing
-import questions
 import values
 
 SHORTER = ("shorter", "in one sentence", "shorter please", "make it shorter", "in short", "too long",

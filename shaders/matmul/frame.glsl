@@ -11,9 +11,13 @@
 
 layout(constant_id = 0) const uint COLUMNS = 1u;
 layout(constant_id = 1) const uint SPLIT = 1u;    // 1, 2, 4 or 8
+#ifdef FORMAT // compiled for this one alone, because what is left out here need not be taken apart by a driver
+const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT, FORMAT_C = FORMAT;
+#else
 layout(constant_id = 2) const uint FORMAT_A = 0u; // of the first part
 layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second
 layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
+#endif
 layout(constant_id = 5) const uint PARTS = 1u;
 layout(constant_id = 6) const bool SWIGLU = false;
 // How x is read. 0: every invocation loads all of it (hardware answers equal addresses at once). Else the subgroup's size, 8, 16 or

@@ -55,6 +55,29 @@ void em_vk_pipelines_close(em_vulkan *vulkan) {
     vk->fn.DestroyPipelineLayout(vk->device, vulkan->layout, NULL);
 }
 
+/* The module for a variant: that of the format where the matrices of all parts have the same. */
+static em_vk_shader module_of(const em_vk_variant *variant) {
+  static const em_vk_shader of_linear[] = {
+      [EM_VK_FORMAT_F32] = EM_VK_SHADER_LINEAR_F32,   [EM_VK_FORMAT_F16] = EM_VK_SHADER_LINEAR_F16,
+      [EM_VK_FORMAT_BF16] = EM_VK_SHADER_LINEAR_BF16, [EM_VK_FORMAT_Q8_0] = EM_VK_SHADER_LINEAR_Q8_0,
+      [EM_VK_FORMAT_Q4_0] = EM_VK_SHADER_LINEAR_Q4_0, [EM_VK_FORMAT_Q4_K] = EM_VK_SHADER_LINEAR_Q4_K,
+      [EM_VK_FORMAT_Q6_K] = EM_VK_SHADER_LINEAR_Q6_K,
+  };
+  static const em_vk_shader of_integer[] = {
+      [EM_VK_FORMAT_Q8_0] = EM_VK_SHADER_INTEGER_Q8_0,
+      [EM_VK_FORMAT_Q4_0] = EM_VK_SHADER_INTEGER_Q4_0,
+      [EM_VK_FORMAT_Q4_K] = EM_VK_SHADER_INTEGER_Q4_K,
+      [EM_VK_FORMAT_Q6_K] = EM_VK_SHADER_INTEGER_Q6_K,
+  };
+  const em_vk_shader *of = variant->shader == EM_VK_SHADER_LINEAR ? of_linear : of_integer;
+  const size_t n = sizeof of_linear / sizeof of_linear[0];
+  const uint32_t *c = variant->constants, format = c[2], n_parts = c[5]; /* the numbers of matmul/frame.glsl */
+  if ((variant->shader != EM_VK_SHADER_LINEAR && variant->shader != EM_VK_SHADER_INTEGER) || format >= n ||
+      of[format] == 0)
+    return variant->shader;
+  return (n_parts < 2 || c[3] == format) && (n_parts < 3 || c[4] == format) ? of[format] : variant->shader;
+}
+
 /* Makes one pipeline, on any thread. The entry is the caller's alone while its state is EM_VK_MAKING. */
 static void make(em_vulkan *vulkan, em_vk_pipeline_entry *entry) {
   em_vk *vk = &vulkan->vk;
@@ -69,7 +92,7 @@ static void make(em_vulkan *vulkan, em_vk_pipeline_entry *entry) {
       .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
       .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                .module = vulkan->modules[entry->variant.shader],
+                .module = vulkan->modules[module_of(&entry->variant)],
                 .pName = "main",
                 .pSpecializationInfo = &constants},
       .layout = vulkan->layout,
@@ -147,8 +170,8 @@ static em_status find(em_vulkan *vulkan, const em_vk_variant *variant, em_vk_pip
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   if (vulkan->n_pipelines == EM_VK_MAX_PIPELINES)
     return em_fail(error, EM_ERR_LIMIT, "the model needs more than %u kinds of kernels", EM_VK_MAX_PIPELINES);
-  const em_vk_spirv *spirv = &em_vk_spirvs[variant->shader];
-  VkShaderModule *module = &vulkan->modules[variant->shader];
+  const em_vk_spirv *spirv = &em_vk_spirvs[module_of(variant)];
+  VkShaderModule *module = &vulkan->modules[module_of(variant)];
   if (!*module) {
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = spirv->bytes, .pCode = spirv->words};

@@ -23,6 +23,18 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_TOP,
   EM_VK_SHADER_COPY,
   EM_VK_SHADER_READ,
+  /* The same as LINEAR and INTEGER for matrices of one format alone; em_vk_pipeline chooses them where they fit. */
+  EM_VK_SHADER_LINEAR_F32,
+  EM_VK_SHADER_LINEAR_F16,
+  EM_VK_SHADER_LINEAR_BF16,
+  EM_VK_SHADER_LINEAR_Q8_0,
+  EM_VK_SHADER_LINEAR_Q4_0,
+  EM_VK_SHADER_LINEAR_Q4_K,
+  EM_VK_SHADER_LINEAR_Q6_K,
+  EM_VK_SHADER_INTEGER_Q8_0,
+  EM_VK_SHADER_INTEGER_Q4_0,
+  EM_VK_SHADER_INTEGER_Q4_K,
+  EM_VK_SHADER_INTEGER_Q6_K,
   EM_VK_N_SHADERS
 } em_vk_shader;
 

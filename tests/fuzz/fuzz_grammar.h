@@ -1,5 +1,5 @@
-/* What both grammar targets do with a grammar: they write a text of allowed tokens, chosen by the input, and hold the masks against
- * what is accepted. */
+/* What both grammar targets do with a grammar: they write a text of allowed tokens, chosen by the input, and hold the
+ * masks against what is accepted. */
 #pragma once
 
 #include "fuzz.h"
@@ -7,18 +7,81 @@
 
 #include <string.h>
 
-enum { N_BYTES = 256, N_PIECES = 63, N_TOKENS = N_BYTES + N_PIECES + 1, END = N_TOKENS - 1, MAX_STEPS = 96, MAX_TEXT = 4096 };
+enum {
+  N_BYTES = 256,
+  N_PIECES = 63,
+  N_TOKENS = N_BYTES + N_PIECES + 1,
+  END = N_TOKENS - 1,
+  MAX_STEPS = 96,
+  MAX_TEXT = 4096
+};
 
 /* All bytes, so that every character can be written, and pieces that reach over the borders of values. */
 static inline em_token_trie *fuzz_trie(em_grammar_token tokens[N_TOKENS]) {
   static char bytes[N_BYTES][2];
-  static const char *const pieces[N_PIECES] = {
-      "\"\"",   "\":",     "\",\"",  "},",   "[{",   "]]",     "}}",   ": ",       ", ",     "true",   "false", "null",
-      "12",     "0.5",     "-1",     "e9",   "\\u",  "\\n",    "00",   "\n  ",     "abc",    "name",   "id",    "2024",
-      "T12:",   "://",     "@a.",    "aaaa", "a\"",  "\xC3",   "\xA9", "\xC3\xA9", "\xE4",   "\xB8\xAD", "\xF0\x9F", "\xA6\x99",
-      "\xED",   "\xED\xA0\x80", "\xFF", "a", "\"a\":1", "[1,2",  "\"}",  "{\"",      "1}",     "]}",     "a b",   "99999999",
-      "\\\"",   "\\\\",    "dd",     "D800", "xyz",  "()",     "b",    "c",        "\t",     "   ",    "[]",    "{}",
-      "\"\n",   "", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+  static const char *const pieces[N_PIECES] = {"\"\"",
+                                               "\":",
+                                               "\",\"",
+                                               "},",
+                                               "[{",
+                                               "]]",
+                                               "}}",
+                                               ": ",
+                                               ", ",
+                                               "true",
+                                               "false",
+                                               "null",
+                                               "12",
+                                               "0.5",
+                                               "-1",
+                                               "e9",
+                                               "\\u",
+                                               "\\n",
+                                               "00",
+                                               "\n  ",
+                                               "abc",
+                                               "name",
+                                               "id",
+                                               "2024",
+                                               "T12:",
+                                               "://",
+                                               "@a.",
+                                               "aaaa",
+                                               "a\"",
+                                               "\xC3",
+                                               "\xA9",
+                                               "\xC3\xA9",
+                                               "\xE4",
+                                               "\xB8\xAD",
+                                               "\xF0\x9F",
+                                               "\xA6\x99",
+                                               "\xED",
+                                               "\xED\xA0\x80",
+                                               "\xFF",
+                                               "a",
+                                               "\"a\":1",
+                                               "[1,2",
+                                               "\"}",
+                                               "{\"",
+                                               "1}",
+                                               "]}",
+                                               "a b",
+                                               "99999999",
+                                               "\\\"",
+                                               "\\\\",
+                                               "dd",
+                                               "D800",
+                                               "xyz",
+                                               "()",
+                                               "b",
+                                               "c",
+                                               "\t",
+                                               "   ",
+                                               "[]",
+                                               "{}",
+                                               "\"\n",
+                                               "",
+                                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
   em_token_trie *trie = NULL;
   for (int i = 0; i < N_TOKENS; i++) {
     const char *text = i < N_BYTES ? bytes[i] : i < END ? pieces[i - N_BYTES] : "";
@@ -46,8 +109,10 @@ static inline void fuzz_compare(em_matcher *matcher, const uint64_t *mask) {
   }
 }
 
-/* Writes a text of at most MAX_STEPS tokens. Returns its bytes when the grammar says that it is whole, else SIZE_MAX. */
-static inline size_t fuzz_write(const em_grammar *grammar, const uint8_t *choices, size_t n_choices, char text[MAX_TEXT]) {
+/* Writes a text of at most MAX_STEPS tokens. Returns its bytes when the grammar says that it is whole, else SIZE_MAX.
+ */
+static inline size_t fuzz_write(const em_grammar *grammar, const uint8_t *choices, size_t n_choices,
+                                char text[MAX_TEXT]) {
   em_grammar_token tokens[N_TOKENS];
   em_token_trie *trie = fuzz_trie(tokens);
   em_matcher *matcher = NULL;
@@ -92,7 +157,8 @@ static inline size_t fuzz_write(const em_grammar *grammar, const uint8_t *choice
 /* A text is accepted alike at once and byte by byte. */
 static inline void fuzz_match(const em_grammar *grammar, const char *text, size_t bytes) {
   em_matcher *at_once = NULL, *by_byte = NULL;
-  if (em_matcher_new(grammar, NULL, false, &at_once, NULL) == EM_OK && em_matcher_copy(at_once, &by_byte, NULL) == EM_OK) {
+  if (em_matcher_new(grammar, NULL, false, &at_once, NULL) == EM_OK &&
+      em_matcher_copy(at_once, &by_byte, NULL) == EM_OK) {
     em_status status = EM_OK, first = em_matcher_feed(at_once, text, bytes, NULL);
     for (size_t i = 0; i < bytes && status == EM_OK; i++)
       status = em_matcher_feed(by_byte, text + i, 1, NULL);

@@ -177,8 +177,7 @@ static void test_refused(void) {
     check_refused(cases[i].source, strlen(cases[i].source), cases[i].status, cases[i].reason);
 }
 
-/* --- Hostile ones ----------------------------------------------------------------------------------------------------
- */
+/* --- Hostile ones ------------------------------------------------------------------------------------------------- */
 
 static char *repeated(const char *before, const char *text, size_t n, const char *after) {
   em_buffer out = {0};

@@ -328,8 +328,7 @@ static void test_combinations(void) {
   RUN(cases);
 }
 
-/* --- Refused ---------------------------------------------------------------------------------------------------------
- */
+/* --- Refused ------------------------------------------------------------------------------------------------------ */
 
 static void check_refused(const char *schema, em_status expected, const char *reason) {
   em_grammar *grammar = NULL;

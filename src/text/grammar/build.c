@@ -80,8 +80,7 @@ uint32_t em_rules_add(em_rules *b) {
   return b->n_rules++;
 }
 
-/* --- Expressions -----------------------------------------------------------------------------------------------------
- */
+/* --- Expressions -------------------------------------------------------------------------------------------------- */
 
 static em_expr *new_expr(em_rules *b, em_expr_kind kind) {
   em_expr *expr = em_rules_alloc(b, 1, sizeof *expr);
@@ -212,8 +211,7 @@ em_expr *em_expr_list(em_rules *b, em_expr *separator) {
   return expr;
 }
 
-/* --- Many literals ---------------------------------------------------------------------------------------------------
- */
+/* --- Many literals ------------------------------------------------------------------------------------------------ */
 
 typedef struct literal_text {
   const char *text;

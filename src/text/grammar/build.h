@@ -13,8 +13,7 @@
 
 #define EM_NO_MAXIMUM UINT32_MAX
 
-/* --- The finished grammar --------------------------------------------------------------------------------------------
- */
+/* --- The finished grammar ----------------------------------------------------------------------------------------- */
 
 typedef enum {
   EM_STATE_RETURN, /* the rule is done; only state 0 */
@@ -63,8 +62,7 @@ static inline bool em_byte_set_has(const em_byte_set *set, unsigned byte) {
   return set->bits[byte >> 6] >> (byte & 63) & 1;
 }
 
-/* --- Expressions -----------------------------------------------------------------------------------------------------
- */
+/* --- Expressions -------------------------------------------------------------------------------------------------- */
 
 typedef struct em_range {
   uint32_t low, high; /* code points, both included */

@@ -51,8 +51,7 @@ typedef struct checker {
   chains chains;
 } checker;
 
-/* --- Left recursion --------------------------------------------------------------------------------------------------
- */
+/* --- Left recursion ----------------------------------------------------------------------------------------------- */
 
 static void reach(checker *c, uint32_t state, uint32_t rule) {
   if (state != 0 && c->seen[state])
@@ -135,8 +134,7 @@ static bool has_cycle(checker *c) {
   return false;
 }
 
-/* --- Dead ends -------------------------------------------------------------------------------------------------------
- */
+/* --- Dead ends ---------------------------------------------------------------------------------------------------- */
 
 static void mark_good(checker *c, uint32_t state) {
   if (!c->seen[state]) {

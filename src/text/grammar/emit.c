@@ -111,8 +111,7 @@ static uint32_t add_set(em_rules *b, const em_byte_set *set, uint32_t next) {
   return add_state(b, (em_state){.kind = EM_STATE_SET, .other = at, .next = next});
 }
 
-/* --- Classes ---------------------------------------------------------------------------------------------------------
- */
+/* --- Classes ------------------------------------------------------------------------------------------------------ */
 
 typedef struct utf8_form {
   uint32_t low, high; /* code points */
@@ -202,8 +201,7 @@ static uint32_t class_rule(em_rules *b, const em_expr *expr) {
   return rule;
 }
 
-/* --- Expressions -----------------------------------------------------------------------------------------------------
- */
+/* --- Expressions -------------------------------------------------------------------------------------------------- */
 
 static uint32_t emit(em_rules *b, const em_expr *expr, uint32_t next, unsigned depth);
 

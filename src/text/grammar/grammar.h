@@ -10,8 +10,7 @@
 
 #include "base/status.h"
 
-/* --- Limits ----------------------------------------------------------------------------------------------------------
- */
+/* --- Limits ------------------------------------------------------------------------------------------------------- */
 
 #define EM_GRAMMAR_MAX_TEXT_BYTES (256u << 10) /* of a schema or of GBNF */
 #define EM_GRAMMAR_MAX_DEPTH 64u               /* groups, values, or schemas inside one another */
@@ -23,17 +22,16 @@
 #define EM_MATCHER_MAX_DEPTH 1024u       /* rules inside one another; deeper text is not accepted */
 #define EM_MATCHER_MAX_CONFIGS 4096u     /* ways to read one text at the same time */
 #define EM_MATCHER_MAX_BYTES (32u << 20) /* of a matcher's working memory */
-#define EM_MATCHER_MAX_WORK 50000000u    /* steps of one call */
+#define EM_MATCHER_MAX_WORK 20000000u    /* steps of one call */
 #define EM_MATCHER_MAX_ROLLBACK 64u      /* tokens that can be taken back */
 
-/* --- Grammars --------------------------------------------------------------------------------------------------------
- */
+/* --- Grammars ----------------------------------------------------------------------------------------------------- */
 
 typedef struct em_grammar em_grammar;
 
 /* GBNF: `name ::= alternatives` a line, the text is what `root` derives. Literals in double quotes, [classes] with
  * ranges and ^, `.` for any character, groups, `|`, and * + ? {m} {m,} {m,n} behind what they repeat; # begins a
- * comment. Escapes:
+ * comment. The escapes are
  * \n \r \t \\ \" \[ \] \- \^ \xHH \uHHHH \UHHHHHHHH. Alternatives go on in the next line inside a group, behind `|` and
  * where the next line begins with `|`. Left recursion is refused. Errors: EM_ERR_FORMAT with the byte offset where
  * there is one, EM_ERR_LIMIT, EM_ERR_NO_MEMORY. */
@@ -44,15 +42,16 @@ em_status em_grammar_from_gbnf(const char *text, size_t bytes, em_grammar **out,
  *
  * - Members stand in the order of `properties`, then those of additionalProperties. Where `properties` are given and
  *   additionalProperties is not, others are not accepted. The same holds for prefixItems and items.
- * - A schema without a type is of the type that its other keywords speak of. The empty schema is an object at the root,
- * and any value elsewhere.
+ * - A schema without a type is of the type that its other keywords speak of. The empty schema is an object at the
+ *   root, and any value elsewhere.
  * - Between values stands nothing, one space, or line ends with blanks behind them; around the whole stands nothing.
  * - Numbers without bounds have at most 16 digits before and behind their point.
  * - oneOf is read as anyOf. `pattern` is a subset of ECMA's, without look-around, back-references and inner anchors.
  * - date, time, date-time, duration, uuid, email, ipv4, ipv6, hostname and uri are written out; other formats are
- * ignored, like every annotation and unknown keyword.
+ *   ignored, like every annotation and unknown keyword.
  * - Refused (EM_ERR_UNSUPPORTED, the text names it): not, if, patternProperties, dependencies, contains, uniqueItems,
- *   unevaluatedItems, multipleOf (but for 1), references to other documents, and combinations that cannot be merged.
+ *   unevaluatedItems, multipleOf (but for 1), counts of members above 1 beside optional properties, references to other
+ *   documents, and combinations that cannot be merged.
  *
  * Other errors: EM_ERR_FORMAT (not JSON, a keyword of the wrong type, a reference to nothing or to itself, a schema
  * that nothing satisfies), EM_ERR_LIMIT, EM_ERR_NO_MEMORY. */
@@ -60,8 +59,7 @@ em_status em_grammar_from_schema(const char *text, size_t bytes, em_grammar **ou
 
 void em_grammar_free(em_grammar *grammar); /* NULL is legal; no matcher may be left */
 
-/* --- Vocabularies ----------------------------------------------------------------------------------------------------
- */
+/* --- Vocabularies ------------------------------------------------------------------------------------------------- */
 
 /* One token: the bytes that it adds to the text. Empty ones are never allowed; one that ends the answer is allowed
  * exactly where the grammar may end, whatever its bytes. */
@@ -85,8 +83,7 @@ void em_token_trie_free(em_token_trie *trie); /* NULL is legal */
 
 size_t em_token_trie_n_tokens(const em_token_trie *trie);
 
-/* --- Matching --------------------------------------------------------------------------------------------------------
- */
+/* --- Matching ----------------------------------------------------------------------------------------------------- */
 
 typedef struct em_matcher em_matcher;
 

@@ -21,8 +21,7 @@ static em_status no_memory(em_error *error) {
   return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the tokens that a grammar allows");
 }
 
-/* --- Walking ---------------------------------------------------------------------------------------------------------
- */
+/* --- Walking ------------------------------------------------------------------------------------------------------ */
 
 static em_status add_exit(em_mask_cache *cache, uint32_t node, em_error *error) {
   if (cache->n_exits == cache->capacity_exits) {
@@ -90,8 +89,7 @@ fail:
   return status;
 }
 
-/* --- Masks of states -------------------------------------------------------------------------------------------------
- */
+/* --- Masks of states ---------------------------------------------------------------------------------------------- */
 
 static void forget_masks(em_mask_cache *cache) {
   for (uint32_t i = 0; i < cache->n_masks; i++) {
@@ -209,8 +207,7 @@ fail:
   return status;
 }
 
-/* --- Masks of places -------------------------------------------------------------------------------------------------
- */
+/* --- Masks of places ---------------------------------------------------------------------------------------------- */
 
 static void allow_mask(const em_mask_target *to, const em_state_mask *mask) {
   for (uint32_t i = 0; mask->ids && i < mask->n_ids; i++)

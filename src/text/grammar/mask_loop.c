@@ -36,8 +36,7 @@ static em_status append(struct em_counted **list, uint32_t *n, uint32_t *capacit
   return EM_OK;
 }
 
-/* --- Counts ----------------------------------------------------------------------------------------------------------
- */
+/* --- Counts ------------------------------------------------------------------------------------------------------- */
 
 /* Stores a count that a set has in one row; false when it had another. */
 static bool put_count(uint16_t *to, uint32_t count) {
@@ -93,8 +92,7 @@ fail:
   return status;
 }
 
-/* --- The walk --------------------------------------------------------------------------------------------------------
- */
+/* --- The walk ----------------------------------------------------------------------------------------------------- */
 
 static void put_inside(maker *k, uint32_t id, uint32_t count) {
   k->mask.inside[id] = (uint16_t)count;
@@ -170,8 +168,7 @@ fail:
   return status;
 }
 
-/* --- Masks -----------------------------------------------------------------------------------------------------------
- */
+/* --- Masks -------------------------------------------------------------------------------------------------------- */
 
 static em_status make_mask(em_matcher *m, const em_loop *loop, em_loop_mask *out, em_error *error) {
   em_status status = EM_OK;

@@ -70,8 +70,7 @@ em_status em_matcher_tidy(em_matcher *matcher, uint32_t *extra, em_error *error)
 
 void em_mask_cache_clear(em_mask_cache *cache);
 
-/* --- Making masks (mask.c; mask_loop.c for loops) --------------------------------------------------------------------
- */
+/* --- Making masks (mask.c; mask_loop.c for loops) ----------------------------------------------------------------- */
 
 /* Where a walk writes: bits of tokens, and, in a walk for the cache, the nodes at which a rule ends. */
 typedef struct em_mask_target {

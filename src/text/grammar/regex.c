@@ -59,8 +59,7 @@ static uint64_t multiply_length(uint64_t a, uint64_t n) {
   return a >= EM_NO_MAXIMUM || n >= EM_NO_MAXIMUM || a * n >= EM_NO_MAXIMUM ? EM_NO_MAXIMUM : a * n;
 }
 
-/* --- Characters ------------------------------------------------------------------------------------------------------
- */
+/* --- Characters --------------------------------------------------------------------------------------------------- */
 
 typedef struct class_ranges {
   em_range ranges[MAX_RANGES];
@@ -223,8 +222,7 @@ static piece one_character(regex *r, uint32_t c) {
   return (piece){em_schema_class(r->s, &range, 1, false), 1, 1};
 }
 
-/* --- Repetition ------------------------------------------------------------------------------------------------------
- */
+/* --- Repetition --------------------------------------------------------------------------------------------------- */
 
 static bool read_count(regex *r, uint32_t *out) {
   size_t start = r->at;
@@ -292,8 +290,7 @@ static void add_part(regex *r, piece part) {
   l->sequence.max = add_length(l->sequence.max, part.max);
 }
 
-/* --- The whole -------------------------------------------------------------------------------------------------------
- */
+/* --- The whole ---------------------------------------------------------------------------------------------------- */
 
 static void begin_alternative(regex *r) {
   level *l = &r->levels[r->n_levels - 1];

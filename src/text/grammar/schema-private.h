@@ -43,8 +43,7 @@ const em_json *em_schema_get(em_schemas *s, const em_json *schema, const char *k
 bool em_schema_count(em_schemas *s, const em_json *schema, const char *key, uint32_t *out);
 bool em_schema_is(const em_json *schema, bool value); /* the schema true, or false */
 
-/* --- Combinations (schema_merge.c) -----------------------------------------------------------------------------------
- */
+/* --- Combinations (schema_merge.c) -------------------------------------------------------------------------------- */
 
 /* The schema without $ref and allOf at its top: what they name is merged with what stands beside them. A plain $ref is
  * left to the caller. NULL: a failure is latched. */
@@ -59,8 +58,7 @@ const em_json *em_schema_both(em_schemas *s, const em_json *a, const em_json *b)
 bool em_schema_restricts(const char *keyword);
 bool em_json_same(em_schemas *s, const em_json *a, const em_json *b);
 
-/* --- Types -----------------------------------------------------------------------------------------------------------
- */
+/* --- Types -------------------------------------------------------------------------------------------------------- */
 
 em_expr *em_schema_object(em_schemas *s, const em_json *schema);
 em_expr *em_schema_array(em_schemas *s, const em_json *schema);
@@ -77,8 +75,7 @@ em_expr *em_schema_mark(em_schemas *s, const char *mark);
 /* Whether a format is one that is written out; its pattern, or NULL. */
 const char *em_schema_format(const char *name);
 
-/* --- Patterns (regex.c) ----------------------------------------------------------------------------------------------
- */
+/* --- Patterns (regex.c) ------------------------------------------------------------------------------------------- */
 
 /* What the pattern matches, as the inside of a JSON string of min..max characters (EM_NO_MAXIMUM: any number). Errors,
  * latched: EM_ERR_FORMAT, EM_ERR_UNSUPPORTED (also where the lengths cannot be joined with the pattern), EM_ERR_LIMIT.

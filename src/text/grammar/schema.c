@@ -9,8 +9,7 @@
 
 #define N_TABLE (4u * EM_GRAMMAR_MAX_RULES)
 
-/* --- Reading schemas -------------------------------------------------------------------------------------------------
- */
+/* --- Reading schemas ---------------------------------------------------------------------------------------------- */
 
 const em_json *em_schema_get(em_schemas *s, const em_json *schema, const char *key) {
   if (!schema || schema->kind != EM_JSON_OBJECT || !em_rules_work(&s->b, schema->n_children + 1))
@@ -43,8 +42,7 @@ bool em_schema_count(em_schemas *s, const em_json *schema, const char *key, uint
   return true;
 }
 
-/* --- Rules that are shared -------------------------------------------------------------------------------------------
- */
+/* --- Rules that are shared ---------------------------------------------------------------------------------------- */
 
 /* One space, or one or two line ends with the blanks of the next line: as much as people and models write. */
 static em_expr *white_space(em_rules *b) {
@@ -108,8 +106,7 @@ em_expr *em_schema_basic(em_schemas *s, em_schema_basic_kind kind) {
   return em_expr_call(&s->b, s->basics[kind]);
 }
 
-/* --- Types -----------------------------------------------------------------------------------------------------------
- */
+/* --- Types -------------------------------------------------------------------------------------------------------- */
 
 enum { OBJECT = 1, ARRAY = 2, STRING = 4, NUMBER = 8, INTEGER = 16, BOOLEAN = 32, NONE = 64, ALL_TYPES = 127 };
 
@@ -233,8 +230,7 @@ static em_expr *listed(em_schemas *s, const em_json *schema, unsigned types) {
   return choice && choice->first ? em_expr_one_of(&s->b, choice) : choice;
 }
 
-/* --- Schemas ---------------------------------------------------------------------------------------------------------
- */
+/* --- Schemas ------------------------------------------------------------------------------------------------------ */
 
 static const char *const refused[] = {"not",
                                       "if",

@@ -13,8 +13,7 @@
  */
 #define MAX_JOINED 1000u
 
-/* --- Making JSON -----------------------------------------------------------------------------------------------------
- */
+/* --- Making JSON -------------------------------------------------------------------------------------------------- */
 
 static em_json *new_value(em_schemas *s, em_json_kind kind) {
   em_json *value = em_rules_alloc(&s->b, 1, sizeof *value);
@@ -77,8 +76,7 @@ bool em_json_same(em_schemas *s, const em_json *a, const em_json *b) {
   return same;
 }
 
-/* --- References ------------------------------------------------------------------------------------------------------
- */
+/* --- References --------------------------------------------------------------------------------------------------- */
 
 /* One part of a JSON pointer, as it stands in a URI: %HH, ~0 and ~1 are decoded. Returns its length, or SIZE_MAX. */
 static size_t decode_part(const char *text, size_t bytes, char *out) {
@@ -139,8 +137,7 @@ const em_json *em_schema_resolve(em_schemas *s, const em_json *ref) {
   return at;
 }
 
-/* --- Keywords --------------------------------------------------------------------------------------------------------
- */
+/* --- Keywords ----------------------------------------------------------------------------------------------------- */
 
 /* How two values of a keyword become one. */
 typedef enum { HIGHEST, LOWEST, UNION, JOINED, TYPES, VALUES, BOTH, EITHER, EQUAL, ALONE } merging;

@@ -25,8 +25,7 @@ static em_expr *digits(em_schemas *s, uint32_t min, uint32_t max) {
   return em_expr_repeat(&s->b, digit(s, 0, 9), min, max);
 }
 
-/* --- Whole numbers ---------------------------------------------------------------------------------------------------
- */
+/* --- Whole numbers ------------------------------------------------------------------------------------------------ */
 
 /* Numbers of n digits, at least `low` (NULL: any) and at most `high` (NULL: any). The recursion is as deep as there are
  * digits; where both bounds are set and differ it splits, once. */
@@ -80,8 +79,7 @@ static em_expr *integer_between(em_schemas *s, int64_t low, int64_t high) {
   return choice;
 }
 
-/* --- Fractions -------------------------------------------------------------------------------------------------------
- */
+/* --- Fractions ---------------------------------------------------------------------------------------------------- */
 
 typedef struct bound {
   uint64_t whole;
@@ -167,8 +165,7 @@ static em_expr *magnitude(em_schemas *s, const bound *low, const bound *high) {
   return choice;
 }
 
-/* --- Bounds ----------------------------------------------------------------------------------------------------------
- */
+/* --- Bounds ------------------------------------------------------------------------------------------------------- */
 
 typedef struct limit {
   double value;

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Names that are taken --------------------------------------------------------------------------------------------
- */
+/* --- Names that are taken ----------------------------------------------------------------------------------------- */
 
 typedef struct taken_name {
   const char *text;
@@ -90,8 +89,7 @@ static em_expr *other_name(em_schemas *s, const em_json *properties) {
   return graph;
 }
 
-/* --- Objects ---------------------------------------------------------------------------------------------------------
- */
+/* --- Objects ------------------------------------------------------------------------------------------------------ */
 
 static em_expr *quoted(em_schemas *s, em_expr *inside) {
   em_rules *b = &s->b;
@@ -248,8 +246,7 @@ em_expr *em_schema_object(em_schemas *s, const em_json *schema) {
   return braces(s, "{", list, "}");
 }
 
-/* --- Arrays ----------------------------------------------------------------------------------------------------------
- */
+/* --- Arrays ------------------------------------------------------------------------------------------------------- */
 
 em_expr *em_schema_array(em_schemas *s, const em_json *schema) {
   static const em_json any = {.kind = EM_JSON_BOOL, .boolean = true};

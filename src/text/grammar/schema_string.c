@@ -40,8 +40,7 @@ const char *em_schema_format(const char *name) {
   return NULL;
 }
 
-/* --- Characters ------------------------------------------------------------------------------------------------------
- */
+/* --- Characters --------------------------------------------------------------------------------------------------- */
 
 /* The escapes of one letter, and what they stand for. */
 static const char escape_letters[] = "bfnrt\"\\", escape_values[] = "\b\f\n\r\t\"\\";
@@ -124,8 +123,7 @@ em_expr *em_schema_basic_char(em_schemas *s) {
 #undef HEX
 }
 
-/* --- Strings ---------------------------------------------------------------------------------------------------------
- */
+/* --- Strings ------------------------------------------------------------------------------------------------------ */
 
 em_expr *em_schema_json(em_schemas *s, const em_json *value) {
   em_buffer text = {0};

@@ -115,8 +115,7 @@ static bool grow(void *array, uint32_t n, uint32_t more, uint32_t *capacity, siz
   return true;
 }
 
-/* --- Stacks ----------------------------------------------------------------------------------------------------------
- */
+/* --- Stacks ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t node_hash(uint32_t state, uint32_t parent) {
   return mix((uint64_t)state << 32 | parent);
@@ -165,8 +164,7 @@ static em_way settle(const em_ways *w, em_way way) {
   return way;
 }
 
-/* --- Sets ------------------------------------------------------------------------------------------------------------
- */
+/* --- Sets --------------------------------------------------------------------------------------------------------- */
 
 static int by_way(const void *a, const void *b) {
   const em_way *x = a, *y = b;

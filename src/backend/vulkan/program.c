@@ -151,6 +151,10 @@ static bool has_part(const em_vulkan_program *program, const sizes *s, uint32_t 
   const em_vk *vk = &((const em_vulkan *)program->base.backend)->vk;
   if (part == EM_VK_PART_TOP)
     return s->top > 0;
+  /* Steps of so many rows never come. */
+  const uint32_t max_rows = program->base.desc.max_rows;
+  if ((part == EM_VK_FAMILY_FEW && max_rows < 2) || (part == EM_VK_FAMILY_MANY && max_rows <= EM_VK_FEW_ROWS))
+    return false;
   return k == 0 ? part != EM_VK_PART_COPY || !vk->unified : part == EM_VK_FAMILY_ONE;
 }
 

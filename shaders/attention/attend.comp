@@ -98,7 +98,8 @@ void main() {
   float y[2] = float[2](0.0, 0.0);
   const uint last = PARTIAL ? first + 1u : n_pages;
   for (uint i = first; i < last; i++) {
-    const uint page = push.step.v[pages + i];
+    // A driver may load what is the same for all invocations even when none is left in the loop: the place must exist.
+    const uint page = push.step.v[pages + min(i, n_pages - 1u)];
     Words keys = Words(push.keys.v[page / push.segment_pages]);
     Words values = Words(push.values.v[page / push.segment_pages]);
     const uint token = ((page % push.segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS;

@@ -26,11 +26,13 @@ void main() {
   for (uint d = gl_LocalInvocationID.x; d < push.v_dim; d += 128u) {
     float largest = -3.402823e38, total = 0.0, y = 0.0;
     for (uint i = 0u; i < n_pages; i++) {
-      const float m = push.partial.v[base + i * stride], sum = push.partial.v[base + i * stride + 1u];
+      // As in attend.comp: the place must exist even when no invocation is left in the loop.
+      const uint at = base + min(i, n_pages - 1u) * stride;
+      const float m = push.partial.v[at], sum = push.partial.v[at + 1u];
       const float next = max(largest, m);
       const float a = exp(largest - next), b = exp(m - next);
       total = total * a + sum * b;
-      y = y * a + push.partial.v[base + i * stride + 2u + d] * b;
+      y = y * a + push.partial.v[at + 2u + d] * b;
       largest = next;
     }
     push.y.v[(row * push.n_heads + head) * push.v_dim + d] = y / total;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Devices that allow less than the one here: memory in small pieces, no extensions, other subgroups. The logits are the
  * same, bit for bit; a device that lacks what is needed is refused in words. With the validation layer, whose every
- * message fails the test. "test-vulkan-limits sum" prints a number that stands for the logits of all models. */
+ * message fails the test. "test-vulkan-limits sum" prints a number that stands for the logits of the last model. */
 #include "vulkan-hook.h"
 
 #include "engine/engine.h"
@@ -13,6 +13,10 @@
 #define N_VOCAB 512
 
 static uint32_t device_index; /* of the software device */
+
+/* Rows a step. Making kernels takes most of the time, and steps of one row need half as many, which must give the same
+ * bits. */
+static uint32_t batch_rows = 8;
 
 typedef struct subject {
   tiny_model model;
@@ -35,6 +39,7 @@ static subject subjects[] = {
          {.architecture = "qwen2", .n_embd = 256, .n_ff = 256, .n_vocab = N_VOCAB, .type = EM_TYPE_Q4_K, .seed = 7}},
 };
 #define N_SUBJECTS (sizeof subjects / sizeof subjects[0])
+#define LAST (N_SUBJECTS - 1)
 
 static em_status keep_row(void *user, uint32_t row, const float *logits, em_error *error) {
   memcpy((float *)user + (size_t)row * N_VOCAB, logits, N_VOCAB * sizeof *logits);
@@ -49,7 +54,7 @@ static em_status compute(const subject *s, const hook_wish *wish, float *logits,
   em_engine_params params = {.backend = {.kind = EM_DEVICE_VULKAN, .device_index = device_index},
                              .n_slots = 1,
                              .context_tokens = 1024,
-                             .batch_rows = 8,
+                             .batch_rows = batch_rows,
                              .kv_type = EM_TYPE_F16};
   *error = (em_error){0};
   for (int32_t i = 0; i < N_TOKENS; i++)
@@ -57,7 +62,7 @@ static em_status compute(const subject *s, const hook_wish *wish, float *logits,
   hook_start(wish);
   EM_TRY(em_engine_open(s->gguf, &params, NULL, NULL, &engine, error));
   if (logits)
-    EM_TRY(em_engine_logits(engine, tokens, N_TOKENS, 8, keep_row, logits, error));
+    EM_TRY(em_engine_logits(engine, tokens, N_TOKENS, batch_rows, keep_row, logits, error));
 fail:
   em_engine_close(engine);
   return status;
@@ -88,9 +93,9 @@ static void test_memory(void) {
   for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
     char what[64];
     snprintf(what, sizeof what, "pieces of %llu bytes", (unsigned long long)limits[i]);
-    /* Making kernels takes most of the time: all models come in small pieces, one of them in each size of large ones.
-     */
-    if (i < 2)
+    /* All models come in the smallest pieces, with all kernels; one of them in each size of larger ones. */
+    batch_rows = i == 0 ? 8 : 1;
+    if (i == 0)
       check_same(what, &(hook_wish){.max_allocation_bytes = limits[i]}, N_SUBJECTS);
     else
       check_same_one(what, &(hook_wish){.max_allocation_bytes = limits[i]}, &subjects[i % N_SUBJECTS]);
@@ -119,10 +124,6 @@ static void test_without(const char *what, const hook_wish *wish) {
 
 static void test_each_missing(void) {
   char what[300];
-  em_error error;
-  hook_records = true;
-  CHECK_INT(compute(&subjects[0], &(hook_wish){0}, NULL, &error), EM_OK);
-  hook_records = false;
   CHECK(hook_n_features > 0);
   for (uint32_t i = 0; i < hook_n_features; i++) {
     snprintf(what, sizeof what, "without feature %u of structure %u", hook_features[i].index,
@@ -140,7 +141,7 @@ static void test_reports(void) {
   check_same("without extensions", &(hook_wish){.no_extensions = true}, 1);
   check_same("without debug utils", &(hook_wish){.no_debug_utils = true}, 1);
   /* Sizes that the shaders make no use of; those they use must be true. */
-  static const uint32_t sizes[] = {1, 4, 64, 128};
+  static const uint32_t sizes[] = {1, 64};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     char what[64];
     snprintf(what, sizeof what, "subgroups of %u", sizes[i]);
@@ -153,7 +154,8 @@ static void test_reports(void) {
 static void test_card(void) {
   static float before[(size_t)N_TOKENS * N_VOCAB];
   em_error error;
-  for (size_t i = 0; i < N_SUBJECTS; i++) {
+  batch_rows = 8;
+  for (size_t i = 0; i < N_SUBJECTS; i += LAST) {
     double difference = 0, power = 0;
     memcpy(before, subjects[i].logits, sizeof before);
     CHECK_INT(compute(&subjects[i], &(hook_wish){.discrete = true}, subjects[i].logits, &error), EM_OK);
@@ -165,9 +167,9 @@ static void test_card(void) {
     printf("a card's %s: NMSE %.2e beside the software device\n", subjects[i].model.architecture, difference / power);
     CHECK(difference <= 1e-6 * power);
   }
-  check_same_one("a card with subgroups of 1", &(hook_wish){.discrete = true, .subgroup_size = 1}, &subjects[0]);
-  check_same_one("a card with subgroups of 64", &(hook_wish){.discrete = true, .subgroup_size = 64}, &subjects[2]);
-  check_same_one("a card's pieces", &(hook_wish){.discrete = true, .max_allocation_bytes = 100000}, &subjects[1]);
+  batch_rows = 1;
+  check_same_one("a card with subgroups of 64", &(hook_wish){.discrete = true, .subgroup_size = 64}, &subjects[LAST]);
+  check_same_one("a card's pieces", &(hook_wish){.discrete = true, .max_allocation_bytes = 100000}, &subjects[0]);
 }
 
 static void test_lacks(void) {
@@ -194,11 +196,10 @@ static void test_lacks(void) {
   }
 }
 
-static uint64_t sum(void) {
+static uint64_t sum(const subject *s) {
   uint64_t h = 14695981039346656037u;
-  for (size_t i = 0; i < N_SUBJECTS; i++)
-    for (size_t j = 0; j < sizeof subjects[i].logits; j++)
-      h = (h ^ ((const uint8_t *)subjects[i].logits)[j]) * 1099511628211u;
+  for (size_t i = 0; i < sizeof s->logits; i++)
+    h = (h ^ ((const uint8_t *)s->logits)[i]) * 1099511628211u;
   return h;
 }
 
@@ -215,7 +216,7 @@ static void test_widths(void) {
     bool answered = child && fgets(line, sizeof line, child);
     CHECK(answered);
     CHECK(child && pclose(child) == 0);
-    CHECK(answered && strtoull(line, NULL, 16) == sum());
+    CHECK(answered && strtoull(line, NULL, 16) == sum(&subjects[LAST]));
     printf("vectors of %s bits: %s", widths[i], answered ? line : "\n");
   }
 }
@@ -234,7 +235,9 @@ int main(int argc, char **argv) {
   }
   if (!has_software)
     SKIP("there is no software Vulkan device");
-  for (size_t i = 0; i < N_SUBJECTS; i++) {
+  const bool only_sum = argc > 1 && strcmp(argv[1], "sum") == 0;
+  hook_records = true;
+  for (size_t i = only_sum ? LAST : 0; i < N_SUBJECTS; i++) {
     subject *s = &subjects[i];
     size_t bytes;
     s->file = tiny_model_make(&s->model, &bytes);
@@ -242,8 +245,9 @@ int main(int argc, char **argv) {
     CHECK_INT(compute(s, &(hook_wish){0}, s->logits, &error), EM_OK);
     CHECK(isfinite(s->logits[0]) && s->logits[0] != 0);
   }
-  if (argc > 1 && strcmp(argv[1], "sum") == 0) {
-    printf("%016llx\n", (unsigned long long)sum());
+  hook_records = false;
+  if (only_sum) {
+    printf("%016llx\n", (unsigned long long)sum(&subjects[LAST]));
   } else {
     test_memory();
     test_reports();
@@ -256,5 +260,5 @@ int main(int argc, char **argv) {
     em_gguf_close(subjects[i].gguf);
     free(subjects[i].file);
   }
-  return argc > 1 ? check_failures > 0 : check_done();
+  return only_sum ? check_failures > 0 : check_done();
 }

@@ -127,7 +127,7 @@ static inline size_t fuzz_write(const em_grammar *grammar, const uint8_t *choice
       /* No text that is allowed is a dead end. */
       REQUIRE(any);
       REQUIRE(fuzz_is_set(mask, END) == em_matcher_may_end(matcher));
-      if (step % 16 == 0)
+      if (step % 48 == 0)
         fuzz_compare(matcher, mask);
       int token = n_choices ? choices[step % n_choices] * 37 % N_TOKENS : 0;
       /* Later in the text the end is taken where it may be. */

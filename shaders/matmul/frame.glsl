@@ -6,20 +6,10 @@
 // Order of sums, the same for every COLUMNS and LANES: groups of 32 values s, s + SPLIT, ... in rising order; the SPLIT sums in
 // rising order.
 #extension GL_GOOGLE_include_directive : require
-#include "../common/common.glsl"
-#include "../common/formats.glsl"
+#include "push.glsl"
 
 layout(constant_id = 0) const uint COLUMNS = 1u;
 layout(constant_id = 1) const uint SPLIT = 1u;    // 1, 2, 4 or 8
-#ifdef FORMAT // compiled for this one alone, because what is left out here need not be taken apart by a driver
-const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT, FORMAT_C = FORMAT;
-#else
-layout(constant_id = 2) const uint FORMAT_A = 0u; // of the first part
-layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second
-layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
-#endif
-layout(constant_id = 5) const uint PARTS = 1u;
-layout(constant_id = 6) const bool SWIGLU = false;
 // How x is read. 0: every invocation loads all of it (hardware answers equal addresses at once). Else the subgroup's size, 8, 16 or
 // 32: each invocation loads its share and the subgroup hands the values around, which is what a processor's vectors do well.
 layout(constant_id = 7) const uint BROADCAST = 0u;
@@ -27,19 +17,6 @@ layout(constant_id = 8) const uint LANES = 32u; // 8, 16 or 32: invocation l com
 layout(constant_id = 9) const bool SOFTWARE = false; // a processor pretends to be the GPU
 layout(local_size_x_id = 8, local_size_y_id = 1) in;
 
-layout(push_constant, scalar) uniform Push {
-  Words4 w[3];
-  Floats bias[3];      // address 0: none
-  Floats4 x;           // [columns, n_in]
-  Floats y;            // [columns, y_width]
-  Floats residual;     // [columns, y_width] or address 0
-  Words step;
-  uint n_in;           // a multiple of 4
-  uint rows[3];        // rows of each part
-  uint y_width;
-  uint first_row;      // the first row of part 0's output inside y
-  uint outputs_only;   // 1: as many columns as the step has outputs
-} push;
 
 const uint ROWS = 32u / LANES; // of an invocation
 shared float partial[SPLIT * 32u * COLUMNS];
@@ -53,8 +30,8 @@ uvec4 q[ROWS];
 float scale[ROWS], offset[ROWS];
 
 void prepare();
-// Adds what the rows r, r + LANES, ... of the tile at `tile` contribute: groups split, split + SPLIT, ...
-void run(uint format, Words4 from, uint tile, uint r, uint split);
+// Adds what the rows r, r + LANES, ... of tile t contribute: groups split, split + SPLIT, ...
+void run(uint format, Words4 from, uint t, uint r, uint split);
 
 // Loads vector `at` and, for the rows behind it, those that follow LANES apart.
 void load_rows(Words4 from, uint at) {
@@ -100,34 +77,16 @@ void clear() {
 }
 
 void main() {
-  const uint n_columns = push.step.v[push.outputs_only == 1u ? STEP_N_OUTPUTS : STEP_N_ROWS];
+  const uint n = n_columns();
   const uint first = gl_WorkGroupID.x * COLUMNS;
-  if (first >= n_columns)
+  if (first >= n)
     return;
   const uint r = gl_LocalInvocationID.x;
   const uint split = SPLIT == 1u ? 0u : gl_LocalInvocationID.y;
   [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
-    column[c] = min(first + c, n_columns - 1u);
+    column[c] = min(first + c, n - 1u);
   prepare();
-
-  uint tile = gl_WorkGroupID.y; // so that those who read the same weights run side by side
-  uint part = 0u;
-  uint y_row = push.first_row;
-  if (!SWIGLU && PARTS > 1u) {
-    uint tiles = (push.rows[0] + 31u) / 32u;
-    if (tile >= tiles) {
-      tile -= tiles;
-      y_row += push.rows[0];
-      part = 1u;
-      tiles = (push.rows[1] + 31u) / 32u;
-      if (PARTS > 2u && tile >= tiles) {
-        tile -= tiles;
-        y_row += push.rows[1];
-        part = 2u;
-      }
-    }
-  }
-
+  locate();
   clear();
   if (part == 0u)
     run(FORMAT_A, push.w[0], tile, r, split);
@@ -149,16 +108,10 @@ void main() {
     const uint row = tile * 32u + r + i * LANES;
     if (row >= push.rows[part])
       return;
-    const float bias = uvec2(push.bias[part]) == uvec2(0u) ? 0.0 : push.bias[part].v[row];
-    const float up_bias = !SWIGLU || uvec2(push.bias[1]) == uvec2(0u) ? 0.0 : push.bias[1].v[row];
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-      if (first + c >= n_columns)
+      if (first + c >= n)
         break;
-      const uint at = (first + c) * push.y_width + y_row + row;
-      float value = (SWIGLU ? gates[c * ROWS + i] : sums[c * ROWS + i]) + bias;
-      if (SWIGLU)
-        value = value / (1.0 + exp(-value)) * (sums[c * ROWS + i] + up_bias);
-      push.y.v[at] = uvec2(push.residual) == uvec2(0u) ? value : value + push.residual.v[at];
+      finish(first + c, row, SWIGLU ? gates[c * ROWS + i] : sums[c * ROWS + i], sums[c * ROWS + i]);
     }
   }
 }

@@ -41,10 +41,10 @@ void take_nibbles() {
       words[i * 8u + j] = int((q[i][j >> 1] >> (4u * (j & 1u))) & 0x0f0f0f0fu);
 }
 
-void run(uint format, Words4 from, uint tile, uint r, uint split) {
+void run(uint format, Words4 from, uint t, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
-  const uint first = tile * n_chunks;
+  const uint first = t * n_chunks;
   if (format == FORMAT_Q8_0 || format == FORMAT_Q4_0) {
     for (uint chunk = split; chunk < n_chunks; chunk += SPLIT) {
       const uint base = (first + chunk) * vectors;

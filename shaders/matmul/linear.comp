@@ -172,10 +172,10 @@ void add_nibbles() {
   end_fields(0u, true);
 }
 
-void run(uint format, Words4 from, uint tile, uint r, uint split) {
+void run(uint format, Words4 from, uint t, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
-  const uint first = tile * n_chunks;
+  const uint first = t * n_chunks;
   if (format <= FORMAT_BF16) {
     for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
       begin_group(k, FIELDS_FLOATS);

@@ -12,7 +12,9 @@
  * what em_program_prepare begins also between calls; the only function of the caller's that they call is an em_read_fn.
  *
  * Order of sums: for one backend and instruction set, the values of a row depend neither on which other rows share its step nor
- * on how a prompt was cut into steps: all kernels of a backend sum in one order.
+ * on how a prompt was cut into steps: all kernels of a backend sum in one order. A graphics card with instructions for products
+ * of integers or of matrices is the exception: steps of more than 16 rows round otherwise there than smaller ones
+ * (vulkan/variants.h).
  */
 #pragma once
 

@@ -26,6 +26,7 @@ static char *shared_path(const char *name) {
 /* What the models run on. */
 static em_backend_params devices[8];
 static char device_names[8][24];
+static bool one_order[8]; /* steps of many rows sum as small ones do: all but graphics cards, see backend.h */
 static int n_devices;
 
 static void list_devices(void) {
@@ -34,12 +35,14 @@ static void list_devices(void) {
   em_error error = {0};
   for (int isa = 0; isa <= (int)em_cpu_best_isa(); isa++) {
     snprintf(device_names[n_devices], sizeof device_names[0], "%s", em_cpu_isa_name((em_cpu_isa)isa));
+    one_order[n_devices] = true;
     devices[n_devices++] = (em_backend_params){.kind = EM_DEVICE_CPU, .max_isa = (em_cpu_isa)isa};
   }
   if (em_vulkan_list(found, 4, &n_found, &error) != EM_OK)
     printf("without Vulkan: %s\n", error.text);
   for (uint32_t i = 0; i < n_found; i++) {
     snprintf(device_names[n_devices], sizeof device_names[0], "vulkan:%u", i);
+    one_order[n_devices] = found[i].kind == EM_VULKAN_SOFTWARE;
     devices[n_devices++] = (em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = i};
   }
 }
@@ -180,11 +183,11 @@ static void check_arch(const char *name, int shared_layers) {
         double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
         printf("%-11s %-8s layers %2d kv %s batch %2u: NMSE %.2e\n", name, device_names[d], gpu_layers,
                kv == 0 ? "f32" : "f16", batches[b], e);
-        CHECK(e <= (kv == 0 ? 1e-9 : 1e-5));
+        CHECK(e <= (kv == 1 ? 1e-5 : one_order[d] ? 1e-9 : 1e-6));
         /* How the tokens are cut into steps must not change a bit. */
         if (b == 0)
           memcpy(first, values, sizeof first);
-        CHECK(memcmp(first, values, sizeof first) == 0);
+        CHECK(!one_order[d] || memcmp(first, values, sizeof first) == 0);
       }
       if (engine && devices[d].kind == EM_DEVICE_VULKAN && run == 1)
         check_greedy(engine, tokens, 20);

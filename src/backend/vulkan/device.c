@@ -108,6 +108,9 @@ static em_status open_instance(em_vk *vk, em_error *error) {
     return em_fail(error, EM_ERR_UNSUPPORTED, "the Vulkan loader is too old (no vk" #name ")");
   EM_VK_INSTANCE_FUNCTIONS(X)
 #undef X
+#define X(name) vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name);
+  EM_VK_OPTIONAL_FUNCTIONS(X)
+#undef X
   if (em_vk_hook)
     em_vk_hook(&vk->fn);
   return EM_OK;
@@ -260,10 +263,43 @@ static void choose_upload_queue(em_vk *vk, const VkQueueFamilyProperties *famili
     }
 }
 
+/* The size of the square matrices of halves that a subgroup can multiply, 16 rather than 8; 0: it cannot. */
+static uint32_t read_matrix_size(em_vk *vk) {
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+  VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                             .pNext = &matrices};
+  VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &twelve};
+  uint32_t size = 0;
+  VkCooperativeMatrixPropertiesKHR kinds[64];
+  uint32_t n = sizeof kinds / sizeof kinds[0];
+  if (!vk->fn.GetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
+      !has_extension(vk, vk->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) ||
+      4 * vk->subgroup_size > vk->properties.limits.maxComputeWorkGroupInvocations)
+    return 0;
+  vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &features);
+  if (!matrices.cooperativeMatrix || !twelve.shaderFloat16 || !twelve.vulkanMemoryModel)
+    return 0;
+  for (uint32_t i = 0; i < n; i++)
+    kinds[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+  VkResult result = vk->fn.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(vk->physical, &n, kinds);
+  for (uint32_t i = 0; i < n && (result == VK_SUCCESS || result == VK_INCOMPLETE); i++)
+    if (kinds[i].MSize == kinds[i].NSize && kinds[i].MSize == kinds[i].KSize &&
+        (kinds[i].MSize == 16 || kinds[i].MSize == 8) && kinds[i].MSize > size &&
+        kinds[i].AType == VK_COMPONENT_TYPE_FLOAT16_KHR && kinds[i].BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+        kinds[i].CType == VK_COMPONENT_TYPE_FLOAT32_KHR && kinds[i].ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+        kinds[i].scope == VK_SCOPE_SUBGROUP_KHR)
+      size = kinds[i].MSize;
+  return size;
+}
+
 /* What the device can do beyond what is needed. */
 static void read_abilities(em_vk *vk) {
   if (!vk->software)
     vk->abilities |= EM_VK_HARDWARE;
+  vk->matrix_size = read_matrix_size(vk);
+  if (vk->matrix_size > 0)
+    vk->abilities |= EM_VK_MATRICES;
   if (has_extension(vk, vk->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
@@ -372,7 +408,15 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
   VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
       .shaderIntegerDotProduct = VK_TRUE};
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE};
+  if (vk->abilities & EM_VK_MATRICES) {
+    twelve.pNext = &matrices;
+    twelve.shaderFloat16 = twelve.vulkanMemoryModel = VK_TRUE;
+    extensions[n_extensions++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+  }
   if (vk->abilities & EM_VK_DOTS) {
+    dot.pNext = twelve.pNext;
     twelve.pNext = &dot;
     extensions[n_extensions++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
   }

@@ -172,15 +172,18 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
                       .y_width = desc->values[l->out].width,
                       .outputs_only = l->outputs_only};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
-  em_vk_variant variant = {kernel->shader, 10, {kernel->columns[r->family], r->vulkan->vk.split}};
+  em_vk_variant variant = {
+      kernel->shader, 10, {kernel->columns[r->family], kernel->subgroups ? 1 : r->vulkan->vk.split}};
   r->columns = kernel->columns[r->family];
   bool whole = true; /* every matrix in one segment */
   for (uint32_t p = 0; p < l->n_parts; p++)
     whole &= em_vk_n_segments(l->w[p]) == 1;
   variant.constants[6] = gated;
   variant.constants[7] = r->vulkan->vk.broadcast;
-  variant.constants[8] = r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast : EM_VK_TILE_ROWS / kernel->rows_shared;
-  variant.constants[9] = r->vulkan->vk.software;
+  variant.constants[8] = kernel->subgroups         ? kernel->subgroups * r->vulkan->vk.subgroup_size
+                         : r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast
+                                                   : EM_VK_TILE_ROWS / kernel->rows_shared;
+  variant.constants[9] = kernel->subgroups ? r->vulkan->vk.matrix_size : r->vulkan->vk.software;
   if (whole || gated) {
     /* One dispatch computes all parts. Of a gated pair in several segments it takes the tiles up to the next border. */
     uint64_t n_tiles = 0;

@@ -9,6 +9,14 @@ const char *em_vk_forced_kernel;
 
 /* In order of preference. */
 static const em_vk_kernel kernels[] = {
+    {.name = "matrix",
+     .shader = EM_VK_SHADER_MATRIX,
+     .needs = EM_VK_MATRICES,
+     .wants = EM_VK_HARDWARE,
+     .from = EM_VK_FAMILY_MANY,
+     .formats = ~FORMAT(F32),
+     .subgroups = 4,
+     .columns = {64, 64, 64}},
     {.name = "integer",
      .shader = EM_VK_SHADER_INTEGER,
      .needs = EM_VK_DOTS,
@@ -31,9 +39,12 @@ static bool is_forced(const em_vk_kernel *kernel) {
   return em_vk_forced_kernel && strcmp(em_vk_forced_kernel, kernel->name) == 0;
 }
 
+static bool can_run(const em_vk *vk, const em_vk_kernel *kernel) {
+  return (vk->abilities & kernel->needs) == kernel->needs && em_vk_spirvs[kernel->shader].bytes > 0;
+}
+
 static bool may_run(const em_vk *vk, const em_vk_kernel *kernel) {
-  return (vk->abilities & kernel->needs) == kernel->needs &&
-         (is_forced(kernel) || (vk->abilities & kernel->wants) == kernel->wants);
+  return can_run(vk, kernel) && (is_forced(kernel) || (vk->abilities & kernel->wants) == kernel->wants);
 }
 
 const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_stage_linear *linear) {
@@ -52,7 +63,7 @@ const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_
 bool em_vk_can_run(const em_vk *vk, const char *name) {
   for (size_t i = 0; i < N_KERNELS; i++)
     if (strcmp(kernels[i].name, name) == 0)
-      return (vk->abilities & kernels[i].needs) == kernels[i].needs;
+      return can_run(vk, &kernels[i]);
   return false;
 }
 

@@ -1,8 +1,9 @@
 /* Which kernel computes a linear stage: one table, from what the device can do. Private to this room.
  *
  * Order of sums: the float kernel sums a row in one order whatever the number of rows, so that an answer does not
- * depend on its company. Where another kernel takes the steps of many rows, those round differently (activations to 8
- * bits) from steps of up to EM_VK_FEW_ROWS rows; inside each of the two groups the order is one. */
+ * depend on its company. Where another kernel takes the steps of many rows, those round differently (integer:
+ * activations to 8 bits; matrix: activations and weights to halves) from steps of up to EM_VK_FEW_ROWS rows; inside
+ * each of the two groups the order is one. */
 #pragma once
 
 #include "backend/vulkan/program.h"
@@ -15,6 +16,7 @@ typedef struct em_vk_kernel {
   em_vk_family from;                  /* the first family that it is chosen for by itself */
   unsigned formats;                   /* a bit for each em_vk_format that it reads */
   bool quantises;                     /* x comes as int8 */
+  uint32_t subgroups;                 /* of a workgroup; 0: it is made of teams of LANES invocations */
   uint32_t rows_shared;               /* of a tile's 32 rows, those of one invocation on hardware: 32 / LANES */
   uint32_t columns[EM_VK_N_FAMILIES]; /* rows of x that one workgroup computes */
 } em_vk_kernel;
@@ -25,7 +27,7 @@ const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_
 /* Whether some kernel of this device may want x as int8. */
 bool em_vk_may_quantise(const em_vk *vk);
 
-/* Whether the device can run the kernel of that name. */
+/* Whether the device can run the kernel of that name, and this build has it. */
 bool em_vk_can_run(const em_vk *vk, const char *name);
 
 /* The name of the kernel to take wherever the device can run it and the stage's formats allow it. NULL outside tests.

@@ -75,6 +75,9 @@
   X(QueueSubmit)                  \
   X(DeviceWaitIdle)
 
+/* Optional: NULL where the loader does not know them. */
+#define EM_VK_OPTIONAL_FUNCTIONS(X) X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
+
 /* Optional: names and labels, NULL without VK_EXT_debug_utils. */
 #define EM_VK_DEBUG_FUNCTIONS(X) \
   X(SetDebugUtilsObjectNameEXT)  \
@@ -89,6 +92,7 @@ typedef struct em_vk_functions {
   EM_VK_GLOBAL_FUNCTIONS(X)
   EM_VK_INSTANCE_FUNCTIONS(X)
   EM_VK_DEVICE_FUNCTIONS(X)
+  EM_VK_OPTIONAL_FUNCTIONS(X)
   EM_VK_DEBUG_FUNCTIONS(X)
   EM_VK_IMPORT_FUNCTIONS(X)
 #undef X
@@ -133,7 +137,8 @@ typedef struct em_vk_uploads {
 typedef enum em_vk_ability {
   EM_VK_DOTS = 1,      /* products of four int8 */
   EM_VK_FAST_DOTS = 2, /* and they are an instruction */
-  EM_VK_HARDWARE = 4   /* not a processor that pretends to be a GPU */
+  EM_VK_HARDWARE = 4,  /* not a processor that pretends to be a GPU */
+  EM_VK_MATRICES = 8   /* a subgroup multiplies square matrices of halves and adds to float32 */
 } em_vk_ability;
 
 typedef struct em_vk {
@@ -155,10 +160,11 @@ typedef struct em_vk {
   bool writable; /* the host can write all of the device's own memory (a resizable BAR) */
   bool imports;  /* memory of the host is given to the device, in multiples of: */
   uint64_t import_alignment;
-  bool has_budget;    /* VK_EXT_memory_budget */
-  unsigned abilities; /* of em_vk_ability: what this device can do beyond the plain kernels */
-  uint32_t split;     /* invocations that share a row's sum in kernels of linear stages */
-  uint32_t broadcast; /* BROADCAST of linear.comp */
+  bool has_budget;      /* VK_EXT_memory_budget */
+  unsigned abilities;   /* of em_vk_ability: what this device can do beyond the plain kernels */
+  uint32_t matrix_size; /* 16 or 8, with EM_VK_MATRICES */
+  uint32_t split;       /* invocations that share a row's sum in kernels of linear stages */
+  uint32_t broadcast;   /* BROADCAST of linear.comp */
   _Atomic bool failed;
   bool settled, hung; /* known once objects are to be freed after a failure; see em_vk_may_free */
 

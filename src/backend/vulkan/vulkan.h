@@ -16,6 +16,7 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_NORM,
   EM_VK_SHADER_LINEAR,
   EM_VK_SHADER_INTEGER,
+  EM_VK_SHADER_MATRIX,
   EM_VK_SHADER_STORE,
   EM_VK_SHADER_ATTEND,
   EM_VK_SHADER_REDUCE,
@@ -43,6 +44,7 @@ typedef struct em_vk_spirv {
   const uint32_t *words;
   size_t bytes;
 } em_vk_spirv;
+/* Of a shader that the compiler did not know, all zeros. */
 extern const em_vk_spirv em_vk_spirvs[EM_VK_N_SHADERS];
 
 #define EM_VK_MAX_CONSTANTS 12u

@@ -24,7 +24,8 @@ layout(push_constant, scalar) uniform Push {
   uint v_dim;
   uint width;        // of a row of qkv
   uint max_pages;
-  uint segment_pages;
+  uint k_segment_pages;
+  uint v_segment_pages;
   float scale;
 } push;
 
@@ -100,13 +101,14 @@ void main() {
   for (uint i = first; i < last; i++) {
     // A driver may load what is the same for all invocations even when none is left in the loop: the place must exist.
     const uint page = push.step.v[pages + min(i, n_pages - 1u)];
-    Words keys = Words(push.keys.v[page / push.segment_pages]);
-    Words values = Words(push.values.v[page / push.segment_pages]);
-    const uint token = ((page % push.segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS;
+    Words keys = Words(push.keys.v[page / push.k_segment_pages]);
+    Words values = Words(push.values.v[page / push.v_segment_pages]);
+    const uint key = ((page % push.k_segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS;
+    const uint value = ((page % push.v_segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS;
     const uint n = min(PAGE_TOKENS, position + 1u - i * PAGE_TOKENS);
     float m = -3.402823e38;
     for (uint t = lane; t < n; t += LANES) {
-      const float s = push.scale * dot_key(keys, token + t);
+      const float s = push.scale * dot_key(keys, key + t);
       p[t] = s;
       m = max(m, s);
     }
@@ -138,7 +140,7 @@ void main() {
       const uint d = lane + j * LANES;
       if (d < push.v_dim)
         for (uint t = 0u; t < n; t++)
-          o[j] = fma(p[t], value_at(values, token + t, d), o[j]);
+          o[j] = fma(p[t], value_at(values, value + t, d), o[j]);
     }
     barrier();
     if (PARTIAL) {

@@ -12,7 +12,7 @@ layout(push_constant, scalar) uniform Push {
   Floats qkv;          // [rows, n_heads * k_dim + n_kv_heads * (k_dim + v_dim)]
   Floats q_norm;       // [k_dim] or address 0
   Floats k_norm;
-  Addresses keys;      // segments of segment_pages pages: [page][kv head][token][dim]
+  Addresses keys;      // segments of k_segment_pages pages (values: v_segment_pages): [page][kv head][token][dim]
   Addresses values;
   Words step;
   uint n_heads;
@@ -22,7 +22,8 @@ layout(push_constant, scalar) uniform Push {
   uint n_rot;
   uint rotation_table; // words from STEP_ROTATIONS on
   uint max_pages;
-  uint segment_pages;
+  uint k_segment_pages;
+  uint v_segment_pages;
   float eps;
 } push;
 
@@ -86,9 +87,10 @@ void main() {
   const uint slot = push.step.v[push.step.v[STEP_SLOTS] + row];
   const uint page = push.step.v[push.step.v[STEP_PAGES] + slot * push.max_pages + position / PAGE_TOKENS];
   const uint kv_head = is_value ? head - push.n_heads - push.n_kv_heads : head - push.n_heads;
-  const uvec2 segment = is_value ? push.values.v[page / push.segment_pages] : push.keys.v[page / push.segment_pages];
+  const uint segment_pages = is_value ? push.v_segment_pages : push.k_segment_pages;
+  const uvec2 segment = is_value ? push.values.v[page / segment_pages] : push.keys.v[page / segment_pages];
   WordsOut cache = WordsOut(segment);
-  const uint token = ((page % push.segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS + position % PAGE_TOKENS;
+  const uint token = ((page % segment_pages) * push.n_kv_heads + kv_head) * PAGE_TOKENS + position % PAGE_TOKENS;
   if (KV_TYPE == KV_F32) {
     for (uint d = lane; d < dim; d += 64u)
       cache.v[token * dim + d] = floatBitsToUint(head_[d]);

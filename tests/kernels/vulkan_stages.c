@@ -454,13 +454,16 @@ static const heads_case cases[] = {
     {EM_TYPE_Q8_0, 8, 2, 128, 128, 128, EM_ROPE_NEOX, true, false, 1, {260, 20, 100}},
     {EM_TYPE_Q8_0, 6, 3, 32, 64, 32, EM_ROPE_NORM, false, false, 4, {30, 280, 7}},
     {EM_TYPE_Q8_0, 1, 1, 96, 96, 32, EM_ROPE_NEOX, false, true, 1, {1025, 2, 1}},
+    {EM_TYPE_F16, 2, 2, 128, 64, 128, EM_ROPE_NEOX, false, false, 1, {1025, 17, 256}},
 };
 
-/* The cache in pieces of a page or two. */
+/* The cache in pieces of a few pages: as many of keys as of values, fewer of values, and fewer of keys. */
 static void test_small_pieces(em_backend *cpu) {
   hook_start(&(hook_wish){.max_allocation_bytes = 640 << 10});
   em_backend *sides[2] = {cpu, open_side(1)};
-  test_attention(sides, &cases[3]);
+  static const size_t chosen[] = {3, 2, 11};
+  for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
+    test_attention(sides, &cases[chosen[i]]);
   CHECK(hook_largest_allocation <= 640 << 10);
   em_backend_close(sides[1]);
   CHECK_INT(hook_n_live(), 0);

@@ -319,6 +319,8 @@ em_status em_vk_segments_size(const em_vk *vk, uint64_t n_units, uint64_t unit_b
     return em_fail(error, EM_ERR_UNSUPPORTED, "%s needs pieces of %llu bytes; the graphics device allows %llu", name,
                    (unsigned long long)unit_bytes, (unsigned long long)vk->max_allocation_bytes);
   out->units_per_segment = vk->max_allocation_bytes / unit_bytes;
+  if (out->units_per_segment > EM_VK_MAX_GROUPS)
+    out->units_per_segment = EM_VK_MAX_GROUPS;
   if (n_units < out->units_per_segment)
     out->units_per_segment = n_units == 0 ? 1 : n_units;
   uint64_t n = (n_units + out->units_per_segment - 1) / out->units_per_segment;

@@ -22,13 +22,13 @@ typedef struct push_linear {
 
 typedef struct push_store {
   VkDeviceAddress qkv, q_norm, k_norm, keys, values, step;
-  uint32_t n_heads, n_kv_heads, k_dim, v_dim, n_rot, rotation_table, max_pages, segment_pages;
+  uint32_t n_heads, n_kv_heads, k_dim, v_dim, n_rot, rotation_table, max_pages, k_segment_pages, v_segment_pages;
   float eps;
 } push_store;
 
 typedef struct push_attend {
   VkDeviceAddress qkv, y, keys, values, step;
-  uint32_t n_heads, n_kv_heads, k_dim, v_dim, width, max_pages, segment_pages;
+  uint32_t n_heads, n_kv_heads, k_dim, v_dim, width, max_pages, k_segment_pages, v_segment_pages;
   float scale;
 } push_attend;
 
@@ -175,9 +175,12 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
   em_vk_variant variant = {
       kernel->shader, 10, {kernel->columns[r->family], kernel->subgroups ? 1 : r->vulkan->vk.split}};
   r->columns = kernel->columns[r->family];
-  bool whole = true; /* every matrix in one segment */
-  for (uint32_t p = 0; p < l->n_parts; p++)
-    whole &= em_vk_n_segments(l->w[p]) == 1;
+  bool whole = true; /* every matrix in one segment, and all of them in one dispatch */
+  uint64_t n_all = 0;
+  for (uint32_t p = 0; p < l->n_parts; p++) {
+    n_all += (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
+    whole &= em_vk_n_segments(l->w[p]) == 1 && n_all <= EM_VK_MAX_GROUPS;
+  }
   variant.constants[6] = gated;
   variant.constants[7] = r->vulkan->vk.broadcast;
   variant.constants[8] = kernel->subgroups         ? kernel->subgroups * r->vulkan->vk.subgroup_size
@@ -271,7 +274,8 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
       .n_rot = s->rope.kind == EM_ROPE_NONE ? 0 : s->rope.n_rot,
       .rotation_table = (uint32_t)table,
       .max_pages = desc->max_pages,
-      .segment_pages = (uint32_t)kv->keys[s->kv_layer].units_per_segment,
+      .k_segment_pages = (uint32_t)kv->keys[s->kv_layer].units_per_segment,
+      .v_segment_pages = (uint32_t)kv->values[s->kv_layer].units_per_segment,
       .eps = s->norm_eps,
   };
   return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, s->n_heads + 2 * layer->n_heads, error);
@@ -297,7 +301,8 @@ static em_status record_attention(recorder *r, const em_stage_attention *a, em_e
       .v_dim = layer->v_dim,
       .width = desc->values[a->qkv].width,
       .max_pages = desc->max_pages,
-      .segment_pages = (uint32_t)kv->keys[a->kv_layer].units_per_segment,
+      .k_segment_pages = (uint32_t)kv->keys[a->kv_layer].units_per_segment,
+      .v_segment_pages = (uint32_t)kv->values[a->kv_layer].units_per_segment,
       .scale = a->scale,
   };
   EM_TRY(add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROWS, a->n_heads, error));

@@ -241,7 +241,11 @@ em_status em_vk_buffer_new(em_vk *vk, em_vk_place place, uint64_t bytes, const c
                            em_error *error);
 void em_vk_buffer_free(em_vk *vk, em_vk_buffer *buffer);
 
-/* A large array cut into buffers of equal unit counts, for what may pass the limit of one allocation. */
+/* Workgroups that every device takes along a dimension. */
+#define EM_VK_MAX_GROUPS 65535u
+
+/* A large array cut into buffers of equal unit counts, for what may pass the limit of one allocation or, with a
+ * workgroup a unit, of one dispatch. */
 typedef struct em_vk_segments {
   em_vk_buffer *buffers; /* NULL: sizes only */
   uint32_t n;

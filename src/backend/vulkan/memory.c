@@ -199,7 +199,6 @@ fail:
 /* A place for a buffer: in a block that has room, in a new one, or in memory of its own. */
 static em_status take(em_vk *vk, const VkMemoryRequirements *needs, em_vk_place place, uint32_t type, const char *name,
                       em_vk_block **out, uint64_t *offset, em_error *error) {
-  em_status status = EM_OK;
   bool on_host = place == EM_VK_HOST || place == EM_VK_READBACK;
   uint64_t block_bytes = on_host ? HOST_BLOCK_BYTES : vk->imports ? SOFTWARE_BLOCK_BYTES : BLOCK_BYTES;
   block_bytes = block_bytes < vk->max_allocation_bytes ? block_bytes : vk->max_allocation_bytes;
@@ -213,12 +212,18 @@ static em_status take(em_vk *vk, const VkMemoryRequirements *needs, em_vk_place 
       return EM_OK;
     }
   }
-  status = new_block(vk, place, type, shares ? block_bytes : needs->size, name, out, error);
-  /* What is left of a small device's memory may hold the buffer and no whole block. */
-  if (status == EM_ERR_NO_MEMORY && shares && !vk->failed)
-    status = new_block(vk, place, type, needs->size, name, out, error);
   *offset = 0;
-  return status;
+  if (shares) {
+    em_error whole = {0};
+    em_status status = new_block(vk, place, type, block_bytes, name, out, &whole);
+    /* What is left of a small device's memory may hold the buffer and no whole block. */
+    if (status != EM_ERR_NO_MEMORY || vk->failed) {
+      if (status != EM_OK && error && error->code == EM_OK)
+        *error = whole;
+      return status;
+    }
+  }
+  return new_block(vk, place, type, needs->size, name, out, error);
 }
 
 static void give_back(em_vk *vk, em_vk_block *block) {

@@ -25,8 +25,11 @@ fail:
   return status;
 }
 
+/* When it fails, the plan and the facts stay those of the device that was: a later try opens that one again. */
 static em_status change_device(em_engine *engine, em_device_kind kind, em_error *error) {
   em_status status = EM_OK;
+  const em_plan plan = engine->plan;
+  const em_engine_facts facts = engine->facts;
   em_backend_params device = engine->params.backend;
   device.kind = kind;
   em_engine_leave(engine);
@@ -40,6 +43,9 @@ static em_status change_device(em_engine *engine, em_device_kind kind, em_error 
   return EM_OK;
 fail:
   em_engine_leave(engine);
+  engine->plan = plan;
+  engine->facts = facts;
+  engine->scheduler.n_pages = plan.n_pages;
   return status;
 }
 

@@ -21,13 +21,23 @@ static uint32_t n_gpu_layers; /* of the model, where it is shared with the proce
 
 /* --- The processor, which may be out of reach --------------------------------------------------------------------- */
 
-static bool has_no_processor;
+static bool has_no_processor, has_no_cache;
 
 em_status __real_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
 em_status __wrap_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error);
 
 em_status __wrap_em_cpu_open(const em_backend_params *params, em_backend **out, em_error *error) {
   return has_no_processor ? em_fail(error, EM_ERR_NO_MEMORY, "memory is out") : __real_em_cpu_open(params, out, error);
+}
+
+em_status __real_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
+em_status __wrap_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
+
+/* One without pages is only asked for its size. */
+em_status __wrap_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error) {
+  if (has_no_cache && desc->n_pages > 0 && em_backend_kind(backend) == EM_DEVICE_CPU)
+    return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  return __real_em_kv_new(backend, desc, out, error);
 }
 
 /* --- The clock ---------------------------------------------------------------------------------------------------- */
@@ -376,13 +386,9 @@ static void test_hang(void) {
   check_normal_again();
 }
 
-/* The processor cannot take over either: the answers end with a reason, and the next question finds the card again. */
-static void lose_everything(void) {
-  lose_for_good();
-  has_no_processor = true;
-}
-
-static void test_no_way_on(void) {
+/* The processor cannot take over either, because *fault is set: the answers end with a reason, and the next question
+ * finds the card again, with the layers that it had. */
+static void test_no_way_on(bool *fault) {
   outcome o = {0};
   em_engine *engine = NULL;
   em_engine_params params = make_params(&o);
@@ -393,7 +399,9 @@ static void test_no_way_on(void) {
   CHECK(em_engine_open(gguf, &params, NULL, NULL, &engine, &o.open) == EM_OK);
   if (!engine)
     return;
-  lose_everything();
+  const em_engine_facts facts = *em_engine_get_facts(engine);
+  lose_for_good();
+  *fault = true;
   ask(engine, &o, 0, prompt, 20);
   ask(engine, &o, 1, prompt, 12);
   while (em_engine_step(engine))
@@ -406,7 +414,8 @@ static void test_no_way_on(void) {
   }
   printf("%s\n", o.answers[0].error.text);
   CHECK(em_engine_logits(engine, prompt, 20, 1, NULL, NULL, NULL) == EM_ERR_DEVICE);
-  has_no_processor = false;
+  CHECK_INT(em_engine_get_facts(engine)->memory.n_parts, facts.memory.n_parts);
+  *fault = false;
   hook_start(&(hook_wish){0});
   o.answers[0] = (answer){0};
   ask(engine, &o, 0, prompt, 20);
@@ -414,6 +423,9 @@ static void test_no_way_on(void) {
     ;
   CHECK(is_same(&o.answers[0], &normal.answers[0]));
   CHECK_INT(o.n_notices, 0);
+  CHECK_INT(em_engine_get_facts(engine)->n_gpu_layers, facts.n_gpu_layers);
+  CHECK_INT(em_engine_get_facts(engine)->memory.n_parts, facts.memory.n_parts);
+  CHECK(strcmp(em_engine_get_facts(engine)->device, facts.device) == 0);
   em_engine_close(engine);
   CHECK_INT(hook_n_live(), 0);
 }
@@ -489,6 +501,8 @@ static void test_shared(void) {
     CHECK(strncmp(o.device, "cpu", 3) == 0);
     CHECK_INT(hook_n_live(), 0);
   }
+  test_no_way_on(&has_no_processor);
+  test_no_way_on(&has_no_cache);
   has_no_processor = true;
   run(&(hook_wish){0}, &o, NULL);
   CHECK(o.open.code == EM_ERR_NO_MEMORY && hook_n_live() == 0);
@@ -521,7 +535,8 @@ int main(int argc, char **argv) {
   test_every_call(argc > 1 && strcmp(argv[1], "all") == 0);
   test_twice();
   test_lost_for_good();
-  test_no_way_on();
+  test_no_way_on(&has_no_processor);
+  test_no_way_on(&has_no_cache);
   test_less_memory();
   test_shared();
   test_hang();

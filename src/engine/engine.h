@@ -32,8 +32,10 @@ typedef struct em_engine_params {
                                   available now, less a reserve for everything else */
   uint64_t device_memory_limit_bytes; /* the same of a graphics device's memory, which then counts as its own; 0: what
                                          it has */
-  uint64_t device_freed_bytes; /* of a graphics device's memory, what will be free beside what is free now when the
-                                  model is opened: another model's that goes before */
+  uint64_t device_freed_bytes; /* beside what the driver says is free on the graphics device, what will be when the
+                                  model is opened: another model's that goes before (em_engine_freed). Where the device
+                                  uses the computer's memory, memory_limit_bytes is a limit beside it, and must contain
+                                  the same bytes */
   bool says_gpu_layers; /* whether n_gpu_layers says how many of the model's layers, the last ones, and its head live on
                            the graphics device; 0: nothing does, all of them or more: everything. Otherwise the engine
                            decides: everything where it fits */
@@ -52,6 +54,8 @@ typedef bool (*em_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_b
 #define EM_MAX_PARTS 2u
 typedef struct em_part_plan {
   char device[64]; /* em_backend_name */
+  em_device_kind kind;
+  bool has_own_memory; /* the device; else it uses the computer's */
   uint32_t first_layer, n_layers;
   bool has_embedding, has_head;
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
@@ -79,6 +83,17 @@ typedef struct em_memory_plan {
 /* The plan em_engine_open would follow; it allocates no weights. EM_ERR_UNSUPPORTED names an unknown family or type. */
 em_status em_engine_plan(const em_gguf *gguf, const em_engine_params *params, em_memory_plan *out,
                          em_error *error) EM_MUST_USE;
+
+/* What will be free again once a model with this plan is closed. Of its parts in the computer's memory those of the
+ * processor count at most what the process has resident, for pages that were never written take none. Those of a
+ * graphics device count in full: it has all of them from the beginning, and most drivers do not count them as resident
+ * memory of the process. A driver that does (a software device's) changes nothing: no part is counted twice, for none
+ * counts more than its own size. */
+typedef struct em_freed {
+  uint64_t computer_bytes; /* of the computer's memory, a graphics device's that uses it included */
+  uint64_t device_bytes;   /* as the graphics device's driver counts, in whosever memory */
+} em_freed;
+em_freed em_engine_freed(const em_memory_plan *loaded, uint64_t resident_bytes);
 
 /* Loads. gguf must outlive the engine. EM_ERR_TOO_BIG says needed and available bytes in words; EM_ERR_CANCELLED. */
 em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,

@@ -322,6 +322,20 @@ fail:
   return status;
 }
 
+em_freed em_engine_freed(const em_memory_plan *loaded, uint64_t resident_bytes) {
+  em_freed freed = {0};
+  for (uint32_t i = 0; i < loaded->n_parts; i++) {
+    const em_part_plan *part = &loaded->parts[i];
+    if (part->kind == EM_DEVICE_VULKAN)
+      freed.device_bytes += part->total_bytes;
+    if (part->kind != EM_DEVICE_VULKAN)
+      freed.computer_bytes += part->total_bytes < resident_bytes ? part->total_bytes : resident_bytes;
+    else if (!part->has_own_memory)
+      freed.computer_bytes += part->total_bytes;
+  }
+  return freed;
+}
+
 em_status em_engine_plan(const em_gguf *gguf, const em_engine_params *params, em_memory_plan *out, em_error *error) {
   em_status status = EM_OK;
   em_model *model = NULL;

@@ -18,11 +18,11 @@ static bool has_own_memory(const em_sizer *sizer) {
 static em_status find_available(const em_sizer *sizer, bool on_chosen, uint64_t *out, em_error *error) {
   const em_engine_params *params = sizer->params;
   uint64_t most = on_chosen ? em_backend_available_memory(sizer->devices->chosen) : UINT64_MAX;
+  /* The driver counts a loaded model as used, in whosever memory it is. */
+  if (!em_add_u64(most, params->device_freed_bytes, &most))
+    most = UINT64_MAX;
   if (on_chosen && has_own_memory(sizer)) {
-    if (!em_add_u64(most, params->device_freed_bytes, out))
-      *out = UINT64_MAX;
-    if (params->device_memory_limit_bytes > 0)
-      *out = params->device_memory_limit_bytes;
+    *out = params->device_memory_limit_bytes > 0 ? params->device_memory_limit_bytes : most;
     return EM_OK;
   }
   *out = params->memory_limit_bytes;
@@ -62,6 +62,8 @@ em_status em_sizer_place(em_sizer *sizer, uint32_t cut, em_error *error) {
     em_backend *backend = em_plan_backend(plan, sizer->devices, i);
     em_part_plan *part = &memory->parts[i];
     *part = (em_part_plan){.has_embedding = plan->blocks[i].first == 0, .has_head = plan->blocks[i].end == all.end};
+    part->kind = em_backend_kind(backend);
+    part->has_own_memory = em_backend_own_memory(backend) > 0;
     snprintf(part->device, sizeof part->device, "%s", em_backend_name(backend));
     em_model_layers_of(sizer->model, plan->blocks[i], &part->first_layer, &part->n_layers);
     EM_TRY(find_available(sizer, i + 1 == plan->n_parts, &part->available_bytes, error));

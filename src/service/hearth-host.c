@@ -143,14 +143,14 @@ static em_status check_fit(HearthHost *host, const em_gguf *gguf, em_engine_para
   em_memory_state memory;
   em_status status;
 
-  if (host->engine && em_hardware_memory(NULL, &memory, NULL) == EM_OK) {
-    memory.available_bytes += MIN(em_engine_get_facts(host->engine)->memory.total_bytes, resident_bytes());
-    params.memory_limit_bytes = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
-  }
-  if (host->engine && em_engine_get_facts(host->engine)->n_gpu_layers > 0) {
-    const em_memory_plan *loaded = &em_engine_get_facts(host->engine)->memory;
+  if (host->engine) {
+    em_freed freed = em_engine_freed(&em_engine_get_facts(host->engine)->memory, resident_bytes());
 
-    params.device_freed_bytes = loaded->parts[loaded->n_parts - 1].total_bytes;
+    params.device_freed_bytes = freed.device_bytes;
+    if (em_hardware_memory(NULL, &memory, NULL) == EM_OK) {
+      memory.available_bytes += freed.computer_bytes;
+      params.memory_limit_bytes = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
+    }
   }
   status = em_engine_plan(gguf, &params, &plan, error);
   wanted->processor_bytes_per_s = plan.processor_bytes_per_s;

@@ -93,6 +93,76 @@ static void check_plan(void) {
   free(file);
 }
 
+/* --- What a loaded model will give back --------------------------------------------------------------------------- */
+
+static uint64_t driver_bytes; /* that a device's driver says are left; 0: what the device says */
+
+uint64_t __real_em_backend_available_memory(const em_backend *backend);
+uint64_t __wrap_em_backend_available_memory(const em_backend *backend);
+
+uint64_t __wrap_em_backend_available_memory(const em_backend *backend) {
+  return driver_bytes > 0 ? driver_bytes : __real_em_backend_available_memory(backend);
+}
+
+static void check_freed_sizes(void) {
+  em_memory_plan plan = {.n_parts = 1, .parts = {{.kind = EM_DEVICE_CPU, .total_bytes = 5000}}};
+  em_freed freed = em_engine_freed(&plan, 9000);
+  CHECK(freed.computer_bytes == 5000 && freed.device_bytes == 0);
+  freed = em_engine_freed(&plan, 3000); /* part of the cache was never written */
+  CHECK(freed.computer_bytes == 3000 && freed.device_bytes == 0);
+
+  plan.parts[0] = (em_part_plan){.kind = EM_DEVICE_VULKAN, .total_bytes = 5000};
+  freed = em_engine_freed(&plan, 100); /* the driver's buffers are not resident memory of the process */
+  CHECK(freed.computer_bytes == 5000 && freed.device_bytes == 5000);
+  freed = em_engine_freed(&plan, 9000); /* or they are */
+  CHECK(freed.computer_bytes == 5000 && freed.device_bytes == 5000);
+  plan.parts[0].has_own_memory = true;
+  freed = em_engine_freed(&plan, 9000);
+  CHECK(freed.computer_bytes == 0 && freed.device_bytes == 5000);
+
+  plan = (em_memory_plan){
+      .n_parts = 2,
+      .parts = {{.kind = EM_DEVICE_CPU, .total_bytes = 700}, {.kind = EM_DEVICE_VULKAN, .total_bytes = 5000}}};
+  freed = em_engine_freed(&plan, 600);
+  CHECK(freed.computer_bytes == 5600 && freed.device_bytes == 5000);
+  freed = em_engine_freed(&plan, 5700);
+  CHECK(freed.computer_bytes == 5700 && freed.device_bytes == 5000);
+  plan.parts[1].has_own_memory = true;
+  freed = em_engine_freed(&plan, 5700);
+  CHECK(freed.computer_bytes == 700 && freed.device_bytes == 5000);
+}
+
+/* A device that uses the computer's memory, most of which a loaded model has: the driver's limit and the computer's
+ * each grow by what that model gives back, and the smaller one counts. */
+static void check_swap(void) {
+  size_t bytes;
+  char *file = tiny_model_make(&model, &bytes);
+  em_gguf *gguf = NULL;
+  CHECK_INT(em_gguf_open_memory(file, bytes, bytes, &gguf, NULL), EM_OK);
+  em_engine_params params = {.backend = {.kind = EM_DEVICE_CPU, .n_threads = 1},
+                             .memory_limit_bytes = UINT64_C(1) << 40,
+                             .n_slots = 1,
+                             .context_tokens = 8192};
+  em_memory_plan plan = {0};
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_OK);
+  const uint64_t needed = plan.total_bytes;
+  driver_bytes = needed - 1000;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_ERR_TOO_BIG);
+  params.device_freed_bytes = 999;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_ERR_TOO_BIG);
+  params.device_freed_bytes = 1000;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_OK);
+  CHECK_INT(plan.available_bytes, needed);
+  params.memory_limit_bytes = needed - 1;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_ERR_TOO_BIG);
+  params.memory_limit_bytes = needed;
+  params.device_freed_bytes = UINT64_MAX;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, NULL), EM_OK);
+  driver_bytes = 0;
+  em_gguf_close(gguf);
+  free(file);
+}
+
 static void check_advisor(void) {
   CHECK_INT(em_advisor_token_bytes(1000, 10, 0), 1010);
   CHECK_INT(em_advisor_token_bytes(1000, 10, 99), 2000);
@@ -185,6 +255,8 @@ static void check_hardware(void) {
 
 int main(void) {
   check_plan();
+  check_freed_sizes();
+  check_swap();
   check_advisor();
   check_hardware();
   return check_done();

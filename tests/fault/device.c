@@ -34,7 +34,7 @@ static int be_engine(int fd) {
       {"lost once", {.only = "QueueSubmit", .fail_at = 15, .failure = VK_ERROR_DEVICE_LOST}},
       {"lost again and again",
        {.only = "QueueSubmit", .fail_at = 15, .fail_on = true, .failure = VK_ERROR_DEVICE_LOST}},
-      {"full", {.only = "AllocateMemory", .fail_at = 20, .fail_on = true, .failure = VK_ERROR_OUT_OF_DEVICE_MEMORY}},
+      {"full", {.only = "AllocateMemory", .fail_at = 2, .fail_on = true, .failure = VK_ERROR_OUT_OF_DEVICE_MEMORY}},
       {"lacking", {.lacks = "scalar block layouts"}},
       {"crashing at once", {.only = "CreateDevice", .fail_at = 1, .crash = true}},
       {"crashing later", {.only = "QueueSubmit", .fail_at = 15, .crash = true}},

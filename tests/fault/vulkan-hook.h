@@ -67,6 +67,7 @@ static hook_wish hook;
 
 /* Since hook_start. */
 static _Atomic uint32_t hook_n_calls, hook_n_waits, hook_n_failed, hook_n_destroyed;
+static _Atomic uint32_t hook_n_unsure; /* waits that were made to fail on a device that is not lost */
 static _Atomic uint64_t hook_largest_allocation;
 
 static _Atomic int32_t hook_live[HOOK_N_OBJECTS]; /* since the program began */
@@ -322,6 +323,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_WaitSemaphores(VkDevice device, const V
   /* A device that was lost has stopped; the one here only plays it. */
   if (result == VK_ERROR_DEVICE_LOST)
     (void)real.WaitSemaphores(device, info, UINT64_MAX);
+  else
+    hook_n_unsure++;
   return result;
 }
 
@@ -642,7 +645,7 @@ static void replace(em_vk_functions *functions) {
 /* Sets what Vulkan does from now on. */
 static inline void hook_start(const hook_wish *wish) {
   hook = *wish;
-  hook_n_calls = hook_n_waits = hook_n_failed = hook_n_destroyed = 0;
+  hook_n_calls = hook_n_waits = hook_n_failed = hook_n_destroyed = hook_n_unsure = 0;
   hook_largest_allocation = 0;
   hook_most_memory = hook_live[HOOK_MEMORY];
   hook_most_host_bytes = hook_host_bytes;

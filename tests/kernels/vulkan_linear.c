@@ -249,10 +249,20 @@ static void choose_device(void) {
   printf("on vulkan:%u, %s\n", device_index, found[device_index].name);
 }
 
-/* The argument is the kernel's name. */
+/* The argument is the kernel's name, or --list for the names that there are, one a line. */
 int main(int argc, char **argv) {
-  if (argc != 2)
+  bool lists = argc == 2 && strcmp(argv[1], "--list") == 0, is_known = false;
+  for (size_t i = 0; em_vk_kernel_name(i); i++) {
+    is_known |= argc == 2 && strcmp(em_vk_kernel_name(i), argv[1]) == 0;
+    if (lists)
+      printf("%s\n", em_vk_kernel_name(i));
+  }
+  if (lists)
+    return 0;
+  if (!is_known) {
+    fprintf(stderr, "which kernel? There is none named \"%s\"; --list tells the names\n", argc > 1 ? argv[1] : "");
     return 2;
+  }
   hook_validate();
   choose_device();
   hook_start(&(hook_wish){0});

@@ -60,6 +60,10 @@ const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_
   return &kernels[N_KERNELS - 1];
 }
 
+const char *em_vk_kernel_name(size_t i) {
+  return i < N_KERNELS ? kernels[i].name : NULL;
+}
+
 bool em_vk_can_run(const em_vk *vk, const char *name) {
   for (size_t i = 0; i < N_KERNELS; i++)
     if (strcmp(kernels[i].name, name) == 0)

@@ -27,7 +27,10 @@ const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_
 /* Whether some kernel of this device may want x as int8. */
 bool em_vk_may_quantise(const em_vk *vk);
 
-/* Whether the device can run the kernel of that name, and this build has it. */
+/* The names of all kernels, in order of preference: i counts from 0, NULL behind the last one. */
+const char *em_vk_kernel_name(size_t i);
+
+/* Whether the device can run the kernel of that name, and this build has it; false where no kernel has that name. */
 bool em_vk_can_run(const em_vk *vk, const char *name);
 
 /* The name of the kernel to take wherever the device can run it and the stage's formats allow it. NULL outside tests.

@@ -163,6 +163,8 @@ em_status em_vk_chunk_send(em_vk *vk, em_vk_chunk *chunk, em_vk_buffer *to, uint
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                     .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
   VkBufferCopy region = {.srcOffset = chunk->offset, .dstOffset = offset, .size = bytes};
+  /* An earlier copy may have failed with its commands begun and not ended; those must not be begun again. */
+  EM_TRY(em_vk_result(vk, vk->fn.ResetCommandBuffer(chunk->commands, 0), what, error));
   EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(chunk->commands, &begin), what, error));
   vk->fn.CmdCopyBuffer(chunk->commands, vk->uploads.staging.buffer, to->buffer, 1, &region);
   EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(chunk->commands), what, error));
@@ -196,6 +198,16 @@ fail:
 
 /* --- Copies that are waited for --- */
 
+/* Between these copies and the shaders before and behind them: either sees what the other has written. */
+static void separate(em_vk *vk, VkCommandBuffer commands) {
+  VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                            .srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT,
+                            .dstAccessMask = VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT};
+  vk->fn.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+                            VK_PIPELINE_STAGE_ALL_COMMANDS_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0,
+                            NULL);
+}
+
 em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
   VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                       .commandPool = vk->commands,
@@ -213,10 +225,13 @@ em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error) {
   status = em_vk_result(vk, vk->fn.BeginCommandBuffer(*out, &start), "preparing a copy", error);
   if (status != EM_OK)
     vk->fn.FreeCommandBuffers(vk->device, vk->commands, 1, out);
+  else
+    separate(vk, *out);
   return status;
 }
 
 em_status em_vk_finish(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {
+  separate(vk, commands);
   em_status status = em_vk_result(vk, vk->fn.EndCommandBuffer(commands), what, error);
   if (status == EM_OK)
     status = em_vk_submit(vk, commands, what, error);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -12,6 +13,7 @@
 
 typedef enum hook_object {
   HOOK_INSTANCE,
+  HOOK_MESSENGER,
   HOOK_DEVICE,
   HOOK_MEMORY,
   HOOK_BUFFER,
@@ -139,6 +141,11 @@ static void spoil(void *out, size_t bytes) {
 MAKES(CreateInstance, HOOK_INSTANCE, out, (const VkInstanceCreateInfo *info, CALLBACKS, VkInstance *out),
       (info, callbacks, out))
 FREES(DestroyInstance, HOOK_INSTANCE, instance, (VkInstance instance, CALLBACKS), (instance, callbacks))
+MAKES(CreateDebugUtilsMessengerEXT, HOOK_MESSENGER, out,
+      (VkInstance instance, const VkDebugUtilsMessengerCreateInfoEXT *info, CALLBACKS, VkDebugUtilsMessengerEXT *out),
+      (instance, info, callbacks, out))
+FREES(DestroyDebugUtilsMessengerEXT, HOOK_MESSENGER, messenger,
+      (VkInstance instance, VkDebugUtilsMessengerEXT messenger, CALLBACKS), (instance, messenger, callbacks))
 PLAIN(EnumeratePhysicalDevices, (VkInstance instance, uint32_t *n, VkPhysicalDevice *out), (instance, n, out))
 static void see_features(const VkDeviceCreateInfo *info);
 
@@ -559,6 +566,8 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice de
   X(CreateInstance)                         \
   X(EnumerateInstanceExtensionProperties)   \
   X(DestroyInstance)                        \
+  X(CreateDebugUtilsMessengerEXT)           \
+  X(DestroyDebugUtilsMessengerEXT)          \
   X(EnumeratePhysicalDevices)               \
   X(GetPhysicalDeviceProperties2)           \
   X(GetPhysicalDeviceFeatures2)             \
@@ -616,8 +625,8 @@ static const char *const left_alone[] = {"GetBufferDeviceAddress",
 static void check_table(void) {
   static const char *const names[] = {
 #define X(name) #name,
-      EM_VK_GLOBAL_FUNCTIONS(X) EM_VK_INSTANCE_FUNCTIONS(X) EM_VK_DEVICE_FUNCTIONS(X) EM_VK_DEBUG_FUNCTIONS(X)
-          EM_VK_IMPORT_FUNCTIONS(X)};
+      EM_VK_GLOBAL_FUNCTIONS(X) EM_VK_INSTANCE_FUNCTIONS(X) EM_VK_MESSENGER_FUNCTIONS(X) EM_VK_DEVICE_FUNCTIONS(X)
+          EM_VK_DEBUG_FUNCTIONS(X) EM_VK_IMPORT_FUNCTIONS(X)};
   static const char *const replaced[] = {REPLACED(X)};
 #undef X
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -674,12 +683,59 @@ static void on_log(void *user, em_log_level level, const char *text) {
   CHECK(level < EM_LOG_WARNING);
 }
 
-/* Turns validation on and makes every message of the core's log from warnings upwards fail a check. Before anything
- * else. */
+static bool has_validation_layer(void) {
+  VkLayerProperties layers[64];
+  uint32_t n = sizeof layers / sizeof layers[0];
+  bool found = false;
+  void *loader = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!loader)
+    return false;
+  PFN_vkEnumerateInstanceLayerProperties enumerate = NULL;
+  void *symbol = dlsym(loader, "vkEnumerateInstanceLayerProperties");
+  memcpy(&enumerate, &symbol, sizeof enumerate);
+  VkResult result = enumerate ? enumerate(&n, layers) : VK_ERROR_UNKNOWN;
+  for (uint32_t i = 0; (result == VK_SUCCESS || result == VK_INCOMPLETE) && i < n; i++)
+    found |= strcmp(layers[i].layerName, "VK_LAYER_KHRONOS_validation") == 0;
+  dlclose(loader);
+  return found;
+}
+
+static void on_provoked(void *user, em_log_level level, const char *text) {
+  *(bool *)user |= level >= EM_LOG_WARNING && strstr(text, "VUID-VkBufferCreateInfo-size") != NULL;
+}
+
+/* Does something wrong on purpose: a layer that is loaded and says nothing would let every test pass. */
+static void check_messages_arrive(void) {
+  em_vk vk;
+  VkBuffer buffer;
+  bool heard = false;
+  if (em_vk_open(0, &vk, NULL) != EM_OK)
+    return; /* there is no device to test either */
+  VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                             .size = 0,
+                             .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
+                             .sharingMode = VK_SHARING_MODE_EXCLUSIVE};
+  em_log_set(on_provoked, &heard);
+  if (vk.fn.CreateBuffer(vk.device, &info, NULL, &buffer) == VK_SUCCESS)
+    vk.fn.DestroyBuffer(vk.device, buffer, NULL);
+  em_log_set(on_log, NULL);
+  CHECK(heard);
+  em_vk_close(&vk);
+}
+
+/* Turns validation on, sees that its messages arrive, and makes every message of the core's log from warnings upwards
+ * fail a check. Before anything else. A computer without the layer goes on without it, but not where HEARTH_VALIDATION
+ * says that it must be there. */
 static inline void hook_validate(void) {
   setenv("VK_LOADER_LAYERS_ENABLE", "*validation*", 0);
   setenv("VK_LAYER_CHECK_SHADERS", "false", 0); /* the conformance tests do; it takes most of the time */
   setenv("VK_LOADER_DISABLE_DYNAMIC_LIBRARY_UNLOADING", "1", 0);
   em_log_set(on_log, NULL);
   check_table();
+  if (has_validation_layer()) {
+    check_messages_arrive();
+  } else {
+    printf("SKIP of validation: VK_LAYER_KHRONOS_validation is not installed\n");
+    CHECK(!getenv("HEARTH_VALIDATION"));
+  }
 }

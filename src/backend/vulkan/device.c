@@ -111,8 +111,17 @@ static em_status open_instance(em_vk *vk, em_error *error) {
 #define X(name) vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name);
   EM_VK_OPTIONAL_FUNCTIONS(X)
 #undef X
+  if (vk->has_debug_utils) {
+#define X(name) vk->fn.name = (PFN_vk##name)get(vk->instance, "vk" #name);
+    EM_VK_MESSENGER_FUNCTIONS(X)
+#undef X
+  }
   if (em_vk_hook)
     em_vk_hook(&vk->fn);
+  /* The one in pNext hears nothing but the instance's own making and end. Without this one all works the same. */
+  if (vk->fn.CreateDebugUtilsMessengerEXT && vk->fn.DestroyDebugUtilsMessengerEXT &&
+      vk->fn.CreateDebugUtilsMessengerEXT(vk->instance, &messenger, NULL, &vk->messenger) != VK_SUCCESS)
+    vk->messenger = VK_NULL_HANDLE;
   return EM_OK;
 }
 
@@ -516,6 +525,8 @@ void em_vk_close(em_vk *vk) {
     if (vk->fn.DestroyDevice)
       vk->fn.DestroyDevice(vk->device, NULL);
   }
+  if (vk->messenger)
+    vk->fn.DestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
   if (vk->instance && vk->fn.DestroyInstance)
     vk->fn.DestroyInstance(vk->instance, NULL);
   if (vk->loader)

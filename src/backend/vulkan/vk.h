@@ -78,6 +78,11 @@
 /* Optional: NULL where the loader does not know them. */
 #define EM_VK_OPTIONAL_FUNCTIONS(X) X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
+/* Optional, of the instance: the messages of layers, NULL without VK_EXT_debug_utils. */
+#define EM_VK_MESSENGER_FUNCTIONS(X) \
+  X(CreateDebugUtilsMessengerEXT)    \
+  X(DestroyDebugUtilsMessengerEXT)
+
 /* Optional: names and labels, NULL without VK_EXT_debug_utils. */
 #define EM_VK_DEBUG_FUNCTIONS(X) \
   X(SetDebugUtilsObjectNameEXT)  \
@@ -93,6 +98,7 @@ typedef struct em_vk_functions {
   EM_VK_INSTANCE_FUNCTIONS(X)
   EM_VK_DEVICE_FUNCTIONS(X)
   EM_VK_OPTIONAL_FUNCTIONS(X)
+  EM_VK_MESSENGER_FUNCTIONS(X)
   EM_VK_DEBUG_FUNCTIONS(X)
   EM_VK_IMPORT_FUNCTIONS(X)
 #undef X
@@ -146,6 +152,7 @@ typedef struct em_vk {
   void *loader; /* of dlopen */
   VkInstance instance;
   bool has_debug_utils;
+  VkDebugUtilsMessengerEXT messenger; /* brings what layers say to the log; VK_NULL_HANDLE: there is none */
   VkPhysicalDevice physical;
   VkDevice device;
   VkQueue queue, upload_queue; /* the same one where the device has no queue for transfers alone */
@@ -210,7 +217,8 @@ em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *erro
 /* Submits one recorded command buffer and waits for it. */
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
-/* A command buffer for a few transfers: begun, then ended, run, waited for and freed. em_vk_finish frees it whatever
+/* A command buffer for a few transfers: begun, then ended, run, waited for and freed. They see what was submitted
+ * before has written, and what is submitted later and the host see what they write. em_vk_finish frees it whatever
  * happens. */
 em_status em_vk_begin(em_vk *vk, VkCommandBuffer *out, em_error *error);
 em_status em_vk_finish(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);

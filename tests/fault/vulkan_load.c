@@ -219,6 +219,27 @@ static void test_failures(void) {
   CHECK(n_failed > n_went_on);
 }
 
+/* A copy that could not be recorded leaves nothing behind that the next ones trip over. */
+static void test_upload_again(void) {
+  static const char data[64];
+  em_vk vk;
+  em_vk_buffer buffer = {0};
+  hook_start(&(hook_wish){
+      .hides_memory = true, .has_transfers = true, .only = "EndCommandBuffer", .failure = VK_ERROR_OUT_OF_HOST_MEMORY});
+  CHECK_INT(em_vk_open(device_index, &vk, NULL), EM_OK);
+  CHECK_INT(em_vk_buffer_new(&vk, EM_VK_WEIGHTS, sizeof data, "written again", &buffer, NULL), EM_OK);
+  CHECK_INT(em_vk_uploads_open(&vk, NULL), EM_OK);
+  hook.fail_at = hook_n_calls + 1;
+  CHECK_INT(em_vk_write(&vk, &buffer, 0, data, sizeof data, NULL), EM_ERR_NO_MEMORY);
+  for (unsigned i = 0; i < 2 * EM_VK_N_CHUNKS; i++)
+    CHECK_INT(em_vk_write(&vk, &buffer, 0, data, sizeof data, NULL), EM_OK);
+  CHECK_INT(hook_n_failed, 1);
+  em_vk_finish_uploads(&vk);
+  em_vk_buffer_free(&vk, &buffer);
+  em_vk_close(&vk);
+  CHECK_INT(hook_n_live(), 0);
+}
+
 /* --- Many tensors ------------------------------------------------------------------------------------------------- */
 
 static void test_many_tensors(void) {
@@ -412,6 +433,7 @@ int main(void) {
   test_peak();
   test_cancelled();
   test_failures();
+  test_upload_again();
   test_many_tensors();
   test_budget();
   test_cache();

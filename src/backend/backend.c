@@ -51,6 +51,10 @@ uint64_t em_backend_own_memory(const em_backend *backend) {
   return backend->own_memory_bytes;
 }
 
+uint32_t em_backend_few_rows(const em_backend *backend) {
+  return backend->few_rows;
+}
+
 uint64_t em_backend_available_memory(const em_backend *backend) {
   return backend->fns->available_memory ? backend->fns->available_memory(backend) : UINT64_MAX;
 }

@@ -13,8 +13,8 @@
  *
  * Order of sums: for one backend and instruction set, the values of a row depend neither on which other rows share its step nor
  * on how a prompt was cut into steps: all kernels of a backend sum in one order. A graphics card with instructions for products
- * of integers or of matrices is the exception: steps of more than 16 rows round otherwise there than smaller ones
- * (vulkan/variants.h).
+ * of integers or of matrices is the exception (vulkan/variants.h): there the values depend on whether a step has more than
+ * em_backend_few_rows rows too, and on nothing else.
  */
 #pragma once
 
@@ -64,6 +64,9 @@ uint64_t em_backend_own_memory(const em_backend *backend);
  * desktop where the driver says nothing. Of a device that uses the computer's memory this is a limit beside the
  * computer's own. UINT64_MAX: there is no other limit than the computer's. */
 uint64_t em_backend_available_memory(const em_backend *backend);
+
+/* Steps of more rows than this round otherwise than smaller ones; less than 32. 0: all steps round alike. */
+uint32_t em_backend_few_rows(const em_backend *backend);
 
 /* What a device can do at best, found by trying. */
 typedef struct em_backend_speed {

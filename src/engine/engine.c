@@ -69,6 +69,7 @@ em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *use
   engine->facts.prepare = em_backend_prepare_times(engine->devices.chosen);
   uint32_t n = em_parts_caches(&engine->parts, caches);
   em_pages_restart(engine->pages, caches, n, plan->n_pages);
+  engine->scheduler.few_rows = em_backend_few_rows(engine->devices.chosen);
 fail:
   return status;
 }
@@ -219,8 +220,11 @@ static void start(em_engine *engine, em_slot *slot) {
 
   /* A page that cannot be copied is computed; a device that has failed says so when it runs. */
   uint32_t n_reused = 0;
-  if (em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK)
+  if (em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK) {
+    if (engine->scheduler.few_rows > 0)
+      n_reused -= n_reused % EM_PROMPT_BLOCK;
     slot->n_computed = slot->stats.n_reused = n_reused;
+  }
 }
 
 static void admit(em_engine *engine) {

@@ -5,7 +5,10 @@
  * calls em_engine_step, on which the callbacks run too. Several requests share steps (continuous batching): prompts are
  * prefilled in chunks beside the decoding of others. KV pages whose tokens are a prefix of a new prompt are reused.
  *
- * The text of a request depends on the model, its tokens, its sampling settings and its seed, never on what else runs.
+ * The text of a request depends on the device, the model, its tokens, its sampling settings and its seed, never on what
+ * else runs. On graphics cards that round big steps otherwise than small ones (em_backend_few_rows) it depends also on
+ * what is reused of earlier requests: keys and values that were computed at the end of another prompt or in an answer
+ * are rounded otherwise than those that the same tokens would get inside a prompt.
  * After opening, the decode loop allocates nothing.
  */
 #pragma once

@@ -165,7 +165,7 @@ static bool is_prefilling(const em_slot *slot) {
 }
 
 void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns) {
-  if (n_rows < LEAST_PREFILL_ROWS || ns == 0)
+  if (n_rows < LEAST_PREFILL_ROWS || n_rows <= scheduler->few_rows || ns == 0)
     return;
   uint64_t fit = EM_STEP_NS * n_rows / ns;
   /* At most twice as many as have been seen to be quick. */
@@ -175,7 +175,72 @@ void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns) {
   scheduler->paced_rows = fit > LEAST_PREFILL_ROWS ? (uint32_t)fit : LEAST_PREFILL_ROWS;
 }
 
+/* The rows that a slot has in whole blocks of its prompt. */
+static uint32_t block_rows(const em_scheduler *scheduler, const em_slot *slot) {
+  if (!slot->request || scheduler->batch_rows < EM_PROMPT_BLOCK)
+    return 0;
+  uint32_t end = slot->stats.n_prompt - slot->stats.n_prompt % EM_PROMPT_BLOCK;
+  return end > slot->n_computed ? end - slot->n_computed : 0;
+}
+
+static uint32_t share_blocks(em_scheduler *scheduler, uint32_t n_prefilling, bool others_wait) {
+  uint32_t most = others_wait ? scheduler->batch_rows / 4 : scheduler->batch_rows, total = 0;
+  most = most < scheduler->paced_rows ? most : scheduler->paced_rows;
+  uint32_t left = most > EM_PROMPT_BLOCK ? most / EM_PROMPT_BLOCK : 1;
+  for (uint32_t i = 0; i < scheduler->n_slots && n_prefilling > 0; i++) {
+    em_slot *slot = &scheduler->slots[(scheduler->turn + i) % scheduler->n_slots];
+    uint32_t needed = block_rows(scheduler, slot) / EM_PROMPT_BLOCK;
+    if (needed == 0)
+      continue;
+    uint32_t share = (left + n_prefilling - 1) / n_prefilling, n = needed < share ? needed : share;
+    slot->n_rows = n * EM_PROMPT_BLOCK;
+    left -= n;
+    total += slot->n_rows;
+    n_prefilling--;
+  }
+  return total;
+}
+
+/* A row for each slot that decodes, as far as there are as many, and what is left to ends of prompts: one row at least.
+ */
+static uint32_t share_few(em_scheduler *scheduler, bool has_ends) {
+  const uint32_t few = scheduler->few_rows < scheduler->batch_rows ? scheduler->few_rows : scheduler->batch_rows;
+  uint32_t total = 0;
+  for (int ends = 0; ends < 2; ends++)
+    for (uint32_t i = 0; i < scheduler->n_slots; i++) {
+      em_slot *slot = &scheduler->slots[(scheduler->turn + i) % scheduler->n_slots];
+      uint32_t left = ends || !has_ends ? few - total : few - 1 - total;
+      if (!slot->request || block_rows(scheduler, slot) > 0 || is_prefilling(slot) != (ends > 0))
+        continue;
+      uint32_t needed = slot->n_tokens - slot->n_computed;
+      slot->n_rows = needed < left ? needed : left;
+      total += slot->n_rows;
+    }
+  return total;
+}
+
+/* Where big steps round otherwise than small ones. */
+static uint32_t share_apart(em_scheduler *scheduler) {
+  uint32_t n_blocks = 0, n_others = 0;
+  bool has_ends = false;
+  for (uint32_t i = 0; i < scheduler->n_slots; i++) {
+    em_slot *slot = &scheduler->slots[i];
+    bool has_blocks = block_rows(scheduler, slot) > 0;
+    slot->n_rows = 0;
+    n_blocks += has_blocks;
+    n_others += slot->request && !has_blocks;
+    has_ends |= !has_blocks && is_prefilling(slot);
+  }
+  bool blocks = n_blocks > 0 && (n_others == 0 || scheduler->blocks_next);
+  scheduler->blocks_next = !blocks;
+  uint32_t total = blocks ? share_blocks(scheduler, n_blocks, n_others > 0) : share_few(scheduler, has_ends);
+  scheduler->turn = (scheduler->turn + 1) % scheduler->n_slots;
+  return total;
+}
+
 uint32_t em_scheduler_share(em_scheduler *scheduler) {
+  if (scheduler->few_rows > 0)
+    return share_apart(scheduler);
   uint32_t n_decoding = 0, n_prefilling = 0;
   for (uint32_t i = 0; i < scheduler->n_slots; i++) {
     em_slot *slot = &scheduler->slots[i];

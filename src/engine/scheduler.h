@@ -1,5 +1,12 @@
 /* Requests: the queue that any thread fills, the slots in which they run, and which rows the next step computes.
  *
+ * Which rows share a step does not change what they compute. Where a device rounds steps of more than a few rows
+ * otherwise than smaller ones (em_backend_few_rows), this takes two kinds of steps, one after the other: those that
+ * compute nothing but whole blocks of EM_PROMPT_BLOCK tokens of prompts, counted from a prompt's first token, and have
+ * more than a few rows; and those of at most that few rows, for all else: what is left of a prompt behind its last
+ * whole block, and what is decoded. So a row's kind follows from its position and its prompt's length alone. An
+ * engine whose steps have less than EM_PROMPT_BLOCK rows takes only the second kind.
+ *
  * em_scheduler_submit, _cancel, _wait and _wake may be called from any thread. Everything else belongs to the stepping
  * thread. A slot's fields are the stepping thread's own. */
 #pragma once
@@ -38,6 +45,8 @@ typedef struct em_scheduler {
   em_slot *slots;
   uint32_t n_slots, batch_rows, n_pages, context_tokens;
   uint32_t reserved_pages; /* of all slots */
+  uint32_t few_rows;       /* as em_backend_few_rows says of the device; the engine sets it */
+  bool blocks_next;        /* of the two kinds of steps, where there is work for both */
   uint32_t paced_rows;     /* rows of a step that prefills, so that it stays short */
   uint32_t turn;           /* the slot whose prefill comes first in the next step */
   uint32_t n_alive;        /* slots in use; guarded by lock */
@@ -49,6 +58,8 @@ typedef struct em_scheduler {
   em_request_id last_id;
   bool woken;
 } em_scheduler;
+
+#define EM_PROMPT_BLOCK 32u /* a page of the cache has a whole number of them */
 
 /* slots are zeroed but for their tokens and page lists. */
 void em_scheduler_init(em_scheduler *scheduler, em_slot *slots, const em_plan *plan);
@@ -83,8 +94,7 @@ em_request *em_scheduler_leave(em_scheduler *scheduler, em_slot *slot);
 
 /* Learns from a step of n_rows rows that took ns how many rows a step that prefills may have: about EM_STEP_NS of work,
  * so that a request that is stopped ends soon. A graphics device is given such a step in pieces of about 50 ms, between
- * which a desktop is drawn (backend/vulkan/step.c). Which rows
- * share a step does not change what they compute. */
+ * which a desktop is drawn (backend/vulkan/step.c). */
 #define EM_STEP_NS 150000000ull
 void em_scheduler_pace(em_scheduler *scheduler, uint32_t n_rows, uint64_t ns);
 

@@ -249,6 +249,24 @@ static void choose_device(void) {
   printf("on vulkan:%u, %s\n", device_index, found[device_index].name);
 }
 
+/* Big steps round otherwise only where another kernel takes them by itself: on hardware that is quick in it. */
+static void test_few_rows(void) {
+  em_error error = {0};
+  em_backend *backend = NULL;
+  must(em_backend_open(&(em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = device_index}, &backend, &error), &error);
+  em_vk *vk = &((em_vulkan *)backend)->vk;
+  const unsigned abilities = vk->abilities;
+  CHECK_INT(em_backend_few_rows(backend), em_vk_few_rows(vk));
+  if (vk->software)
+    CHECK_INT(em_backend_few_rows(backend), 0);
+  vk->abilities = EM_VK_HARDWARE | EM_VK_DOTS;
+  CHECK_INT(em_vk_few_rows(vk), 0);
+  vk->abilities |= EM_VK_FAST_DOTS;
+  CHECK_INT(em_vk_few_rows(vk), em_vk_can_run(vk, "integer") ? EM_VK_FEW_ROWS : 0);
+  vk->abilities = abilities;
+  em_backend_close(backend);
+}
+
 /* The argument is the kernel's name, or --list for the names that there are, one a line. */
 int main(int argc, char **argv) {
   bool lists = argc == 2 && strcmp(argv[1], "--list") == 0, is_known = false;
@@ -266,6 +284,7 @@ int main(int argc, char **argv) {
   hook_validate();
   choose_device();
   hook_start(&(hook_wish){0});
+  test_few_rows();
   em_vk_forced_kernel = argv[1];
   for (size_t i = 0; i < N_TYPES; i++) {
     /* One backend a format: so many kernels of so many shapes no model has. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Requests through the whole engine on a tiny model: what a request says depends on itself alone. */
 #include "engine-fixture.h"
-#include "engine/scheduler.h"
+#include "engine/internal.h"
 
 #include <math.h>
 
@@ -461,8 +461,136 @@ static void check_pace(void) {
   em_scheduler_clear(&scheduler);
 }
 
+/* Where big steps round otherwise than small ones, the kind of a row's step follows from its position and its prompt's
+ * length, whatever else runs and however fast; everything gets its turn. */
+#define FEW 16u
+
+static void check_kinds_of(uint32_t n_slots, uint32_t batch_rows, uint32_t *seed) {
+  static em_request request;
+  static em_slot slots[24];
+  em_plan plan = {.n_slots = n_slots, .batch_rows = batch_rows, .n_pages = 8, .memory = {.context_tokens = 2048}};
+  em_scheduler scheduler;
+  uint32_t n_started = 0, n_done = 0, answers[24] = {0}, n_bad = 0, n_steps = 0;
+  memset(slots, 0, sizeof slots);
+  em_scheduler_init(&scheduler, slots, &plan);
+  scheduler.few_rows = FEW;
+  while (n_done < 60 && n_steps++ < 20000) {
+    for (uint32_t i = 0; i < n_slots; i++) {
+      *seed = *seed * 1664525 + 1013904223;
+      if (slots[i].request || *seed >> 30 != 0)
+        continue;
+      n_started++;
+      answers[i] = 1 + (*seed >> 8) % 20;
+      slots[i] = (em_slot){.request = &request};
+      slots[i].n_tokens = slots[i].stats.n_prompt = 1 + (*seed >> 13) % (n_started % 3 ? 300 : 40);
+      slots[i].n_computed = (slots[i].n_tokens - 1) / EM_PROMPT_BLOCK * EM_PROMPT_BLOCK * (n_started % 4 == 0);
+    }
+    uint32_t total = em_scheduler_share(&scheduler), sum = 0, n_alive = 0;
+    for (uint32_t i = 0; i < n_slots; i++) {
+      em_slot *slot = &slots[i];
+      if (!slot->request) {
+        n_bad += slot->n_rows != 0;
+        continue;
+      }
+      uint32_t whole = batch_rows < EM_PROMPT_BLOCK ? 0 : slot->stats.n_prompt / EM_PROMPT_BLOCK * EM_PROMPT_BLOCK;
+      n_alive++;
+      sum += slot->n_rows;
+      if (slot->n_rows == 0)
+        continue;
+      if (slot->n_computed < whole)
+        n_bad += total <= FEW || slot->n_rows % EM_PROMPT_BLOCK != 0 || slot->n_computed + slot->n_rows > whole;
+      else
+        n_bad += total > FEW;
+      slot->n_computed += slot->n_rows;
+      n_bad += slot->n_computed > slot->n_tokens;
+      if (slot->n_computed < slot->n_tokens)
+        continue;
+      slot->n_tokens++;
+      if (--answers[i] == 0) {
+        *slot = (em_slot){0};
+        n_done++;
+      }
+    }
+    n_bad += total != sum || total > batch_rows || (n_alive > 0 && total == 0);
+    em_scheduler_pace(&scheduler, total, 1000000 + (*seed >> 4));
+  }
+  CHECK_INT(n_bad, 0);
+  CHECK(n_done >= 60);
+  for (uint32_t i = 0; i < n_slots; i++)
+    slots[i].request = NULL;
+  em_scheduler_clear(&scheduler);
+}
+
+static void check_kinds(void) {
+  uint32_t seed = 1;
+  for (int round = 0; round < 20; round++) {
+    check_kinds_of(4, 256, &seed);
+    check_kinds_of(3, 64, &seed);
+    check_kinds_of(1, 1, &seed);
+    check_kinds_of(2, 20, &seed);
+    check_kinds_of(24, 100, &seed);
+  }
+}
+
+/* Small steps that were slow say nothing of big ones. */
+static void check_pace_of_kinds(void) {
+  em_request request = {0};
+  em_slot slot = {.request = &request, .n_tokens = 1000, .stats = {.n_prompt = 1000}};
+  em_plan plan = {.n_slots = 1, .batch_rows = 256, .n_pages = 8, .memory = {.context_tokens = 2048}};
+  em_scheduler scheduler;
+  em_scheduler_init(&scheduler, &slot, &plan);
+  scheduler.few_rows = FEW;
+  CHECK_INT(em_scheduler_share(&scheduler), 64);
+  em_scheduler_pace(&scheduler, FEW, 9000000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 64);
+  em_scheduler_pace(&scheduler, 64, 100000000);
+  CHECK_INT(em_scheduler_share(&scheduler), 96);
+  em_scheduler_pace(&scheduler, 96, 9000000000);
+  CHECK_INT(em_scheduler_share(&scheduler), EM_PROMPT_BLOCK);
+  slot.n_computed = 992;
+  CHECK_INT(em_scheduler_share(&scheduler), 8);
+  slot.request = NULL;
+  em_scheduler_clear(&scheduler);
+}
+
+/* An engine on a device that sums alike everywhere says the same in either way of taking turns; what is reused of a
+ * prompt ends with a block. */
+static void check_kinds_in_engine(void) {
+  static answer plain[3], apart[3];
+  static int32_t prompts[3][300];
+  fixture f;
+  em_engine_params params = fixture_params();
+  fixture_open(&f, &model, &params);
+  CHECK_INT(f.engine->scheduler.few_rows, 0); /* the processor's */
+  for (int kinds = 0; kinds < 2; kinds++) {
+    answer *answers = kinds ? apart : plain;
+    f.engine->scheduler.few_rows = kinds ? FEW : 0;
+    em_pages_forget(f.engine->pages);
+    for (uint32_t i = 0; i < 3; i++) {
+      make_prompt(prompts[i], 300, i);
+      em_request_params request = answer_params(&answers[i], prompts[i], 100 + 78 * i, 30);
+      answer_submit(f.engine, &answers[i], &request);
+    }
+    run_all(f.engine);
+    for (uint32_t i = 0; i < 3; i++) {
+      CHECK_INT(answers[i].n_finished, 1);
+      CHECK_INT(answers[i].finish, EM_FINISH_LENGTH);
+      CHECK(answers[i].n == 30 && same_answer(&answers[i], &plain[i]));
+      CHECK_INT(answers[i].stats.n_reused, 0);
+    }
+  }
+  static answer again;
+  ask(f.engine, &again, prompts[0], 100, 30);
+  CHECK(same_answer(&again, &plain[0]));
+  CHECK_INT(again.stats.n_reused, 96);
+  fixture_close(&f);
+}
+
 int main(void) {
   check_pace();
+  check_kinds();
+  check_pace_of_kinds();
+  check_kinds_in_engine();
   check_independence(&model);
   check_independence(&model_q8);
   check_prefix_reuse();

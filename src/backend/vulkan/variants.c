@@ -71,6 +71,13 @@ bool em_vk_can_run(const em_vk *vk, const char *name) {
   return false;
 }
 
+uint32_t em_vk_few_rows(const em_vk *vk) {
+  for (size_t i = 0; i < N_KERNELS - 1; i++)
+    if (!em_vk_forced_kernel && may_run(vk, &kernels[i]))
+      return EM_VK_FEW_ROWS;
+  return 0;
+}
+
 bool em_vk_may_quantise(const em_vk *vk) {
   for (size_t i = 0; i < N_KERNELS; i++)
     if (kernels[i].quantises && may_run(vk, &kernels[i]))

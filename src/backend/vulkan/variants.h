@@ -3,7 +3,8 @@
  * Order of sums: the float kernel sums a row in one order whatever the number of rows, so that an answer does not
  * depend on its company. Where another kernel takes the steps of many rows, those round differently (integer:
  * activations to 8 bits; matrix: activations and weights to halves) from steps of up to EM_VK_FEW_ROWS rows; inside
- * each of the two groups the order is one. */
+ * each of the two groups the order is one. The scheduler keeps the two apart, so that which of them a row of a prompt
+ * or of an answer is in does not change from run to run (engine/scheduler.h). */
 #pragma once
 
 #include "backend/vulkan/program.h"
@@ -23,6 +24,9 @@ typedef struct em_vk_kernel {
 
 /* Never NULL: the float kernel can do everything. */
 const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_stage_linear *linear);
+
+/* As em_backend_few_rows says: EM_VK_FEW_ROWS where the device takes another kernel than the float one for more. */
+uint32_t em_vk_few_rows(const em_vk *vk);
 
 /* Whether some kernel of this device may want x as int8. */
 bool em_vk_may_quantise(const em_vk *vk);

@@ -723,6 +723,26 @@ static void check_messages_arrive(void) {
   em_vk_close(&vk);
 }
 
+/* The number of the device with that name ("vulkan:0"), or of a software one where wanted is NULL; out (or NULL) is
+ * what it is. The test is skipped where there is none. After hook_validate. */
+static inline uint32_t hook_choose_device(const char *wanted, em_vulkan_device *out) {
+  em_vulkan_device found[16];
+  uint32_t n_found = 0;
+  em_error error = {0};
+  if (em_vulkan_list(found, 16, &n_found, &error) != EM_OK)
+    SKIP("%s", error.text);
+  for (uint32_t i = 0; i < n_found; i++) {
+    char name[24];
+    snprintf(name, sizeof name, "vulkan:%u", i);
+    if (wanted ? strcmp(wanted, name) != 0 : found[i].kind != EM_VULKAN_SOFTWARE)
+      continue;
+    if (out)
+      *out = found[i];
+    return i;
+  }
+  SKIP("there is no Vulkan device %s", wanted ? wanted : "that is a software one");
+}
+
 /* Turns validation on, sees that its messages arrive, and makes every message of the core's log from warnings upwards
  * fail a check. Before anything else. A computer without the layer goes on without it, but not where HEARTH_VALIDATION
  * says that it must be there. */

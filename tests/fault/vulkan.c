@@ -518,20 +518,10 @@ static void test_shared(void) {
 }
 
 int main(int argc, char **argv) {
-  em_vulkan_device found[8];
-  uint32_t n_found = 0;
-  bool has_software = false;
   size_t bytes;
   em_error error = {0};
   hook_validate();
-  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !has_software; i++) {
-    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-  }
-  if (!has_software)
-    SKIP("there is no software Vulkan device");
+  device_index = hook_choose_device(NULL, NULL);
   tiny_model model = {.n_layers = 1, .context_tokens = 512, .type = EM_TYPE_F16, .seed = 3};
   char *file = tiny_model_make(&model, &bytes);
   CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);

@@ -222,19 +222,9 @@ static void test_widths(void) {
 }
 
 int main(int argc, char **argv) {
-  em_vulkan_device found[8];
-  uint32_t n_found = 0;
-  bool has_software = false;
   em_error error = {0};
   hook_validate();
-  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !has_software; i++) {
-    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-  }
-  if (!has_software)
-    SKIP("there is no software Vulkan device");
+  device_index = hook_choose_device(NULL, NULL);
   const bool only_sum = argc > 1 && strcmp(argv[1], "sum") == 0;
   hook_records = true;
   for (size_t i = only_sum ? LAST : 0; i < N_SUBJECTS; i++) {

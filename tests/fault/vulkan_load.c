@@ -417,19 +417,8 @@ static void test_cache(void) {
 }
 
 int main(void) {
-  em_vulkan_device found[8];
-  uint32_t n_found = 0;
-  bool has_software = false;
-  em_error error = {0};
   hook_validate();
-  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !has_software; i++) {
-    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-  }
-  if (!has_software)
-    SKIP("there is no software Vulkan device");
+  device_index = hook_choose_device(NULL, NULL);
   test_peak();
   test_cancelled();
   test_failures();

@@ -204,19 +204,9 @@ static void test_calls(em_engine *engine) {
 }
 
 int main(void) {
-  em_vulkan_device found[8];
-  uint32_t n_found = 0;
-  bool has_software = false;
   em_error error = {0};
   hook_validate();
-  if (em_vulkan_list(found, 8, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !has_software; i++) {
-    has_software = found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-  }
-  if (!has_software)
-    SKIP("there is no software Vulkan device");
+  device_index = hook_choose_device(NULL, NULL);
   size_t bytes;
   char *file = tiny_model_make(&(tiny_model){.type = EM_TYPE_F16, .context_tokens = 300, .n_layers = 2}, &bytes);
   CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);

@@ -5,63 +5,14 @@
  * test.
  *
  * The device is the one that HEARTH_TEST_DEVICE names ("vulkan:0"), or the software one. */
-#include "tests/fault/vulkan-hook.h"
+#include "vulkan-fixture.h"
 
 #include "backend/vulkan/variants.h"
-#include "common.h"
 
 #define MAX_ROWS 33u
 #define MAX_PARTS EM_LINEAR_MAX_PARTS
 
 static uint32_t device_index;
-
-static void must(em_status status, const em_error *error) {
-  CHECK(status == EM_OK);
-  if (status != EM_OK) {
-    fprintf(stderr, "%s\n", error->text);
-    exit(1);
-  }
-}
-
-/* A tensor in a file's form and as float32. */
-typedef struct tensor {
-  em_weights_desc desc;
-  uint8_t *file;
-  size_t bytes;
-  float *values;
-} tensor;
-
-static tensor make_tensor(em_type type, uint64_t n_in, uint64_t n_rows, unsigned use) {
-  const em_type_info *info = em_type_get(type);
-  size_t n = (size_t)(n_in * n_rows);
-  tensor t = {.desc = {type, n_in, n_rows, use, "a test's tensor"}, .bytes = n / info->block_len * info->block_bytes};
-  t.file = malloc(t.bytes);
-  t.values = malloc(n * sizeof *t.values);
-  if (!t.file || !t.values)
-    abort();
-  random_blocks(type, t.file, n);
-  info->decode(t.file, t.values, n / info->block_len);
-  return t;
-}
-
-static void free_tensor(tensor *t) {
-  free(t->file);
-  free(t->values);
-}
-
-static em_status read_tensor(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
-  const tensor *t = user;
-  CHECK(offset + bytes <= t->bytes);
-  memcpy(dst, t->file + offset, bytes);
-  return EM_OK;
-}
-
-static em_weights *load(em_backend *backend, tensor *t) {
-  em_error error = {0};
-  em_weights *weights = NULL;
-  must(em_weights_new(backend, &t->desc, read_tensor, t, &weights, &error), &error);
-  return weights;
-}
 
 typedef struct linear_case {
   em_type types[MAX_PARTS];
@@ -102,13 +53,13 @@ static void expect_row(const subject *s, uint32_t r, double *out) {
 static subject make_subject(const linear_case *c) {
   subject s = {.c = *c};
   for (uint32_t p = 0; p < c->n_parts; p++) {
-    s.w[p] = make_tensor(c->types[p], c->n_in, c->n_rows[p], EM_USE_MATRIX);
-    s.bias[p] = make_tensor(EM_TYPE_F32, c->n_rows[p], 1, EM_USE_VECTOR);
+    s.w[p] = make_decoded(c->types[p], c->n_in, c->n_rows[p], EM_USE_MATRIX);
+    s.bias[p] = make_decoded(EM_TYPE_F32, c->n_rows[p], 1, EM_USE_VECTOR);
     s.width += c->swiglu && p > 0 ? 0 : c->n_rows[p];
   }
-  s.norm = make_tensor(EM_TYPE_F32, c->n_in, 1, EM_USE_VECTOR);
+  s.norm = make_decoded(EM_TYPE_F32, c->n_in, 1, EM_USE_VECTOR);
   if (c->residual)
-    s.side = make_tensor(EM_TYPE_F32, s.width, 8, EM_USE_TABLE);
+    s.side = make_decoded(EM_TYPE_F32, s.width, 8, EM_USE_TABLE);
   s.x = malloc((size_t)MAX_ROWS * c->n_in * sizeof *s.x);
   s.expected = malloc((size_t)MAX_ROWS * s.width * 2 * sizeof *s.expected); /* a gate needs room for both parts */
   if (!s.x || !s.expected)
@@ -229,26 +180,6 @@ static uint32_t make_cases(size_t i, linear_case out[4]) {
   return 4;
 }
 
-/* The device that is to be tested; exits where there is none. */
-static void choose_device(void) {
-  em_vulkan_device found[16];
-  uint32_t n_found = 0;
-  em_error error = {0};
-  const char *wanted = getenv("HEARTH_TEST_DEVICE");
-  bool is_there = false;
-  if (em_vulkan_list(found, 16, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !is_there; i++) {
-    char name[24];
-    snprintf(name, sizeof name, "vulkan:%u", i);
-    is_there = wanted ? strcmp(wanted, name) == 0 : found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-  }
-  if (!is_there)
-    SKIP("there is no device %s", wanted ? wanted : "that is a software one");
-  printf("on vulkan:%u, %s\n", device_index, found[device_index].name);
-}
-
 /* Big steps round otherwise only where another kernel takes them by itself: on hardware that is quick in it. */
 static void test_few_rows(void) {
   em_error error = {0};
@@ -282,7 +213,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   hook_validate();
-  choose_device();
+  device_index = choose_device(NULL);
   hook_start(&(hook_wish){0});
   test_few_rows();
   em_vk_forced_kernel = argv[1];

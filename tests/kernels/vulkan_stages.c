@@ -5,9 +5,7 @@
  * fails the test.
  *
  * The device is the one that HEARTH_TEST_DEVICE names ("vulkan:0"), or the software one. */
-#include "tests/fault/vulkan-hook.h"
-
-#include "common.h"
+#include "vulkan-fixture.h"
 
 #define MAX_ROWS 33u
 #define N_SLOTS 3u
@@ -19,14 +17,6 @@ static bool rounds_to_even; /* halves, as the processor does */
 /* What steps of a test have as rows, one after the other and again from the start. */
 static const uint32_t row_counts[] = {33, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
 
-static void must(em_status status, const em_error *error) {
-  CHECK(status == EM_OK);
-  if (status != EM_OK) {
-    fprintf(stderr, "%s\n", error->text);
-    exit(1);
-  }
-}
-
 static em_backend *open_side(int side) {
   em_error error = {0};
   em_backend *backend = NULL;
@@ -36,41 +26,6 @@ static em_backend *open_side(int side) {
                               .max_isa = EM_ISA_SCALAR};
   must(em_backend_open(&params, &backend, &error), &error);
   return backend;
-}
-
-/* --- Weights ------------------------------------------------------------------------------------------------------ */
-
-typedef struct tensor {
-  em_weights_desc desc;
-  uint8_t *file;
-  size_t bytes;
-} tensor;
-
-static tensor make_tensor(em_type type, uint64_t n_in, uint64_t n_rows, unsigned use) {
-  const em_type_info *info = em_type_get(type);
-  size_t n = (size_t)(n_in * n_rows);
-  tensor t = {.desc = {type, n_in, n_rows, use, "a test's tensor"}, .bytes = n / info->block_len * info->block_bytes};
-  t.file = malloc(t.bytes);
-  if (!t.file)
-    abort();
-  random_blocks(type, t.file, n);
-  return t;
-}
-
-static em_status read_tensor(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
-  const tensor *t = user;
-  CHECK(offset + bytes <= t->bytes);
-  memcpy(dst, t->file + offset, bytes);
-  return EM_OK;
-}
-
-/* NULL for a tensor without data. */
-static em_weights *load(em_backend *backend, tensor *t) {
-  em_error error = {0};
-  em_weights *weights = NULL;
-  if (t->file)
-    must(em_weights_new(backend, &t->desc, read_tensor, t, &weights, &error), &error);
-  return weights;
 }
 
 /* --- Comparing ---------------------------------------------------------------------------------------------------- */
@@ -143,7 +98,7 @@ static void test_embed(em_backend *const sides[2], em_type type, uint32_t n_in, 
   char what[64];
   snprintf(what, sizeof what, "embed %s %u x %u, use %u", em_type_get(type)->name, n_in, n_vocab, use);
   compare(what, expected, actual, n_rows, n_in, n_in, tolerances.device_embed);
-  free(table.file);
+  free_tensor(&table);
   free(tokens);
   free(expected);
   free(actual);
@@ -232,8 +187,8 @@ static void test_norm(em_backend *const sides[2], const norm_case *c) {
     compare(what, expected, actual, c->outputs_only ? step.n_outputs : step.n_rows, 32, 32, tolerances.device_norm);
   }
   free(x);
-  free(w[0].file);
-  free(w[1].file);
+  free_tensor(&w[0]);
+  free_tensor(&w[1]);
 }
 
 /* --- Rotation, store and attention ---------------------------------------------------------------------------------- */
@@ -348,7 +303,7 @@ static void test_rope(em_backend *const sides[2], const heads_case *c) {
   for (int s = 0; s < 2; s++)
     close_heads(&h[s]);
   for (unsigned i = 0; i < 3; i++)
-    free(t[i].file);
+    free_tensor(&t[i]);
   free(input);
 }
 
@@ -439,7 +394,7 @@ static void test_attention(em_backend *const sides[2], const heads_case *c) {
     free(again[s]);
   }
   for (unsigned i = 0; i < 3; i++)
-    free(t[i].file);
+    free_tensor(&t[i]);
 }
 
 static const heads_case cases[] = {
@@ -470,30 +425,11 @@ static void test_small_pieces(em_backend *cpu) {
   hook_start(&(hook_wish){0});
 }
 
-/* The device that is to be tested; exits where there is none. */
-static void choose_device(void) {
-  em_vulkan_device found[16];
-  uint32_t n_found = 0;
-  em_error error = {0};
-  const char *wanted = getenv("HEARTH_TEST_DEVICE");
-  bool is_there = false;
-  if (em_vulkan_list(found, 16, &n_found, &error) != EM_OK)
-    SKIP("%s", error.text);
-  for (uint32_t i = 0; i < n_found && !is_there; i++) {
-    char name[24];
-    snprintf(name, sizeof name, "vulkan:%u", i);
-    is_there = wanted ? strcmp(wanted, name) == 0 : found[i].kind == EM_VULKAN_SOFTWARE;
-    device_index = i;
-    rounds_to_even = found[i].kind == EM_VULKAN_SOFTWARE;
-  }
-  if (!is_there)
-    SKIP("there is no device %s", wanted ? wanted : "that is a software one");
-  printf("on vulkan:%u, %s\n", device_index, found[device_index].name);
-}
-
 int main(void) {
   hook_validate();
-  choose_device();
+  em_vulkan_device device;
+  device_index = choose_device(&device);
+  rounds_to_even = device.kind == EM_VULKAN_SOFTWARE;
   hook_start(&(hook_wish){0});
   em_backend *sides[2] = {open_side(0), open_side(1)};
   test_embeds(sides);

@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* GBNF: what it accepts, what is refused and why, and how long hostile grammars take. */
-#include "check.h"
+#include "grammar-refused.h"
 
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "text/grammar/grammar.h"
-
-#include <time.h>
-
-/* Of the processor's time, so that a busy computer does not fail the test; sanitizers take several times as much. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MAX_MS 1000
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MAX_MS 1000
-#endif
-#endif
-#ifndef MAX_MS
-#define MAX_MS 100
-#endif
 
 static bool accepts(const em_grammar *grammar, const char *text, size_t bytes) {
   em_matcher *matcher = NULL;
@@ -118,21 +103,7 @@ static void test_texts(void) {
 }
 
 static void check_refused(const char *source, size_t bytes, em_status expected, const char *reason) {
-  em_grammar *grammar = NULL;
-  em_error error = {0};
-  clock_t start = clock();
-  em_status status = em_grammar_from_gbnf(source, bytes, &grammar, &error);
-  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
-  CHECK_INT(status, expected);
-  CHECK(!grammar);
-  CHECK(strstr(error.text, reason) != NULL);
-  CHECK(!strchr(error.text, '\n'));
-  if (!strstr(error.text, reason))
-    fprintf(stderr, "%.60s: %s\n", source, error.text);
-  if (ms > 20)
-    printf("%.40s: %.0f ms\n", source, ms);
-  CHECK(ms < MAX_MS);
-  em_grammar_free(grammar);
+  check_refused_by(em_grammar_from_gbnf, source, bytes, expected, reason);
 }
 
 static void test_refused(void) {

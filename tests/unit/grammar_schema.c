@@ -1,23 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* JSON schemas: what they accept, what is refused and why, and how long hostile ones take. */
-#include "check.h"
+#include "grammar-refused.h"
 
 #include "base/buffer.h"
-#include "text/grammar/grammar.h"
-
-#include <time.h>
-
-/* Of the processor's time, so that a busy computer does not fail the test; sanitizers take several times as much. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MAX_MS 1000
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MAX_MS 1000
-#endif
-#endif
-#ifndef MAX_MS
-#define MAX_MS 100
-#endif
 
 static em_grammar *grammar_of(const char *schema) {
   em_grammar *grammar = NULL;
@@ -331,19 +316,7 @@ static void test_combinations(void) {
 /* --- Refused ------------------------------------------------------------------------------------------------------ */
 
 static void check_refused(const char *schema, em_status expected, const char *reason) {
-  em_grammar *grammar = NULL;
-  em_error error = {0};
-  clock_t start = clock();
-  em_status status = em_grammar_from_schema(schema, strlen(schema), &grammar, &error);
-  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
-  CHECK_INT(status, expected);
-  CHECK(!grammar && strstr(error.text, reason) && !strchr(error.text, '\n'));
-  if (status != expected || !strstr(error.text, reason))
-    fprintf(stderr, "%.100s: %s\n", schema, error.text);
-  if (ms > 20)
-    printf("%.40s: %.0f ms\n", schema, ms);
-  CHECK(ms < MAX_MS);
-  em_grammar_free(grammar);
+  check_refused_by(em_grammar_from_schema, schema, strlen(schema), expected, reason);
 }
 
 static void test_refused(void) {

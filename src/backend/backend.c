@@ -17,7 +17,8 @@
 #define MAX_HEAD_DIM 65536u
 #define MAX_DIM (uint64_t)INT32_MAX
 
-/* --- Devices ------------------------------------------------------------------------------------------------------- */
+/* --- Devices -------------------------------------------------------------------------------------------------------
+ */
 
 em_status em_backend_open(const em_backend_params *params, em_backend **out, em_error *error) {
   *out = NULL;
@@ -66,7 +67,8 @@ em_status em_backend_measure(em_backend *backend, uint64_t bytes, em_backend_spe
   return backend->fns->measure(backend, bytes, out, error);
 }
 
-/* --- Weights ------------------------------------------------------------------------------------------------------- */
+/* --- Weights -------------------------------------------------------------------------------------------------------
+ */
 
 static em_status check_weights(const em_weights_desc *desc, em_error *error) {
   const char *name = desc->name ? desc->name : "a tensor";
@@ -113,7 +115,8 @@ void em_weights_free(em_weights *weights) {
     weights->backend->fns->weights_free(weights);
 }
 
-/* --- The KV cache --------------------------------------------------------------------------------------------------- */
+/* --- The KV cache ---------------------------------------------------------------------------------------------------
+ */
 
 static em_status check_kv(const em_kv_desc *desc, em_error *error) {
   if (desc->type != EM_TYPE_F32 && desc->type != EM_TYPE_F16 && desc->type != EM_TYPE_Q8_0)
@@ -174,11 +177,12 @@ em_status em_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, e
   return from != to && n_tokens > 0 ? kv->backend->fns->kv_copy(kv, from, to, n_tokens, error) : EM_OK;
 }
 
-/* --- Programs ------------------------------------------------------------------------------------------------------- */
+/* --- Programs -------------------------------------------------------------------------------------------------------
+ */
 
 static em_status stage_fail(const em_stage *stage, em_error *error, const char *what) {
-  return em_fail(error, EM_ERR_ARGUMENT, "stage %s of layer %d: %s", stage->label ? stage->label : "?", (int)stage->layer,
-                 what);
+  return em_fail(error, EM_ERR_ARGUMENT, "stage %s of layer %d: %s", stage->label ? stage->label : "?",
+                 (int)stage->layer, what);
 }
 
 static bool is_value(const em_program_desc *desc, em_value value) {
@@ -339,6 +343,15 @@ static em_status check_program(const em_backend *backend, const em_program_desc 
     case EM_STAGE_ATTENTION:
       status = check_attention(desc, stage, error);
       break;
+    case EM_STAGE_NORM:
+    case EM_STAGE_GATE:
+    case EM_STAGE_HEADS:
+    case EM_STAGE_ROUTER:
+    case EM_STAGE_EXPERTS:
+    case EM_STAGE_EXPERTS_SUM:
+    case EM_STAGE_DELTA_NET:
+      status = em_fail(error, EM_ERR_UNSUPPORTED, "no backend can run the stage %s yet", stage->label);
+      break;
     case EM_N_STAGE_KINDS:
     default:
       status = stage_fail(stage, error, "no such kind of stage");
@@ -358,7 +371,8 @@ em_status em_program_bytes(const em_backend *backend, const em_program_desc *des
 
 em_status em_program_prepare(em_backend *backend, const em_program_desc *desc, em_error *error) {
   em_status status = check_program(backend, desc, error);
-  return status == EM_OK && backend->fns->program_prepare ? backend->fns->program_prepare(backend, desc, error) : status;
+  return status == EM_OK && backend->fns->program_prepare ? backend->fns->program_prepare(backend, desc, error)
+                                                          : status;
 }
 
 em_prepare_times em_backend_prepare_times(em_backend *backend) {
@@ -483,8 +497,8 @@ void em_program_free(em_program *program) {
 /* Checks one step against its program: a wrong page id or row would write outside the cache. */
 static em_status check_step(em_program *program, const em_step *step, em_error *error) {
   const em_program_desc *desc = &program->desc;
-  if (step->n_rows == 0 || step->n_rows > desc->max_rows || step->n_outputs > desc->max_outputs ||
-      step->n_slots == 0 || step->n_slots > desc->max_slots)
+  if (step->n_rows == 0 || step->n_rows > desc->max_rows || step->n_outputs > desc->max_outputs || step->n_slots == 0 ||
+      step->n_slots > desc->max_slots)
     return em_fail(error, EM_ERR_ARGUMENT, "a step of %u rows, %u slots and %u outputs does not fit its program",
                    step->n_rows, step->n_slots, step->n_outputs);
   if (program->has_input && !step->input)

@@ -109,6 +109,41 @@ static void find_lives(const em_builder *builder, life *lives, em_value result) 
       touch(lives, stage->attention.qkv, i);
       touch(lives, stage->attention.out, i);
       break;
+    case EM_STAGE_NORM:
+      touch(lives, stage->norm.x, i);
+      touch(lives, stage->norm.residual, i);
+      touch(lives, stage->norm.out, i);
+      break;
+    case EM_STAGE_GATE:
+      touch(lives, stage->gate.x, i);
+      touch(lives, stage->gate.gate, i);
+      touch(lives, stage->gate.out, i);
+      break;
+    case EM_STAGE_HEADS:
+      touch(lives, stage->heads.x, i);
+      touch(lives, stage->heads.append, i);
+      touch(lives, stage->heads.tail, i);
+      touch(lives, stage->heads.out, i);
+      break;
+    case EM_STAGE_ROUTER:
+      touch(lives, stage->router.x, i);
+      touch(lives, stage->router.routes, i);
+      break;
+    case EM_STAGE_EXPERTS:
+      touch(lives, stage->experts.x, i);
+      touch(lives, stage->experts.routes, i);
+      touch(lives, stage->experts.out, i);
+      break;
+    case EM_STAGE_EXPERTS_SUM:
+      touch(lives, stage->experts_sum.x, i);
+      touch(lives, stage->experts_sum.routes, i);
+      touch(lives, stage->experts_sum.residual, i);
+      touch(lives, stage->experts_sum.out, i);
+      break;
+    case EM_STAGE_DELTA_NET:
+      touch(lives, stage->delta_net.in, i);
+      touch(lives, stage->delta_net.out, i);
+      break;
     case EM_N_STAGE_KINDS:
       break;
     }

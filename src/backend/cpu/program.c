@@ -295,6 +295,7 @@ static void run_thread(void *user, unsigned thread, unsigned n_threads) {
       em_cpu_attention(program, &stage->attention, thread);
       break;
     case EM_N_STAGE_KINDS:
+    default:
       break;
     }
     if (i + 1 < desc->n_stages)

@@ -356,6 +356,7 @@ static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
     EM_TRY(record_attention(r, &stage->attention, error));
     break;
   case EM_N_STAGE_KINDS:
+  default:
     break;
   }
   end_label(r, stage->label);

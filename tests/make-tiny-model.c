@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* make-tiny-model OUT.gguf [KEY=VALUE...]: a random model for scripts and tests. */
+/* make-tiny-model OUT.gguf [KEY=VALUE...]: a random model for scripts and tests. With split=N, OUT is the beginning of
+ * the names of N files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ static int usage(void) {
       stderr,
       "usage: make-tiny-model OUT.gguf [architecture=llama|qwen2|qwen3] [layers=N] [embd=N] [heads=N] [kv-heads=N]\n"
       "       [ff=N] [context=N] [vocab=N] [seed=N] [type=F32|F16|Q8_0|...] [tied=1] [end-logit=X] [name=TEXT]\n"
-      "       [template=TEXT]\n");
+      "       [template=TEXT] [split=N]\n");
   return 2;
 }
 
@@ -28,13 +29,14 @@ static bool find_type(const char *name, em_type *out) {
 
 int main(int argc, char **argv) {
   tiny_model model = {0};
+  uint32_t n_files = 0;
   struct {
     const char *key;
     uint32_t *value;
   } numbers[] = {
       {"layers", &model.n_layers},     {"embd", &model.n_embd}, {"heads", &model.n_heads},
       {"kv-heads", &model.n_kv_heads}, {"ff", &model.n_ff},     {"context", &model.context_tokens},
-      {"vocab", &model.n_vocab},       {"seed", &model.seed},
+      {"vocab", &model.n_vocab},       {"seed", &model.seed},   {"split", &n_files},
   };
   if (argc < 2)
     return usage();
@@ -65,6 +67,9 @@ int main(int argc, char **argv) {
     else if (!known)
       return usage();
   }
-  tiny_model_save(&model, argv[1]);
+  if (n_files > 0)
+    tiny_model_save_split(&model, argv[1], n_files);
+  else
+    tiny_model_save(&model, argv[1]);
   return 0;
 }

@@ -241,3 +241,11 @@ void tiny_model_save(const tiny_model *model, const char *path) {
     die(error.text);
   em_gguf_writer_free(writer);
 }
+
+void tiny_model_save_split(const tiny_model *model, const char *prefix, uint32_t n_files) {
+  em_gguf_writer *writer = write_model(model);
+  em_error error = {0};
+  if (em_gguf_writer_save_split(writer, prefix, n_files, &error) != EM_OK)
+    die(error.text);
+  em_gguf_writer_free(writer);
+}

@@ -27,3 +27,6 @@ char *tiny_model_make(const tiny_model *model, size_t *bytes);
 
 /* Writes the file. Exits the program when it fails. */
 void tiny_model_save(const tiny_model *model, const char *path);
+
+/* The same split into n_files, as em_gguf_writer_save_split does. */
+void tiny_model_save_split(const tiny_model *model, const char *prefix, uint32_t n_files);

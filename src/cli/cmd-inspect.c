@@ -70,7 +70,8 @@ static void write_tensors(const em_gguf *gguf, em_buffer *out) {
     em_buffer_appendf(out, ",\"type\":\"%s\",\"shape\":[", em_type_get(tensor->type)->name);
     for (uint32_t d = 0; d < tensor->n_dims; d++)
       em_buffer_appendf(out, d == 0 ? "%" PRIu64 : ",%" PRIu64, tensor->dims[d]);
-    em_buffer_appendf(out, "],\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", tensor->offset, tensor->bytes);
+    em_buffer_appendf(out, "],\"file\":%u,\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", tensor->file + 1,
+                      tensor->offset, tensor->bytes);
   }
   em_buffer_append_text(out, "]");
 }
@@ -139,8 +140,9 @@ static void write_report(const report *r, em_buffer *out) {
 }
 
 static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
-  em_buffer_appendf(out, "{\"version\":%u,\"alignment\":%u,\"file_bytes\":%" PRIu64 ",\"data_offset\":%" PRIu64,
-                    em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_file_bytes(gguf),
+  em_buffer_appendf(out,
+                    "{\"version\":%u,\"alignment\":%u,\"files\":%u,\"file_bytes\":%" PRIu64 ",\"data_offset\":%" PRIu64,
+                    em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_n_files(gguf), em_gguf_file_bytes(gguf),
                     em_gguf_data_offset(gguf));
   write_report(r, out);
   write_metadata(gguf, out);
@@ -251,10 +253,12 @@ static void print_tensors(const em_gguf *gguf, em_buffer *out) {
 }
 
 static void print_text(const em_gguf *gguf, const report *r, em_buffer *out) {
-  char size[32];
+  char size[32], files[32] = "";
 
-  em_buffer_appendf(out, "file          GGUF version %u, %s, %zu metadata entries, %zu tensors\n",
-                    em_gguf_version(gguf), hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size),
+  if (em_gguf_n_files(gguf) > 1)
+    snprintf(files, sizeof files, " in %u files", em_gguf_n_files(gguf));
+  em_buffer_appendf(out, "file          GGUF version %u, %s%s, %zu metadata entries, %zu tensors\n",
+                    em_gguf_version(gguf), hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size), files,
                     em_gguf_n_keys(gguf), em_gguf_n_tensors(gguf));
   print_report(r, out);
   print_metadata(gguf, out);

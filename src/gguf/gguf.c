@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static em_gguf *new_gguf(em_error *error) {
   }
   gguf->arena = arena;
   gguf->fd = -1;
+  gguf->n_files = 1;
   return gguf;
 }
 
@@ -48,6 +50,26 @@ static em_status open_source(em_gguf *gguf, em_gguf **out, em_error *error) {
 }
 
 em_status em_gguf_open(const char *path, em_gguf **out, em_error *error) {
+  char found[PATH_MAX];
+  struct stat info;
+  em_gguf *gguf;
+  uint64_t n_parts;
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+    em_status status = em_gguf_find_in_folder(path, found, sizeof found, error);
+    if (status != EM_OK)
+      return status;
+    path = found;
+  }
+  em_status status = em_gguf_open_file(path, &gguf, error);
+  if (status != EM_OK)
+    return status;
+  if (em_gguf_is_part(gguf, &n_parts))
+    return em_gguf_join(path, gguf, out, error);
+  *out = gguf;
+  return EM_OK;
+}
+
+em_status em_gguf_open_file(const char *path, em_gguf **out, em_error *error) {
   /* O_NONBLOCK: opening a FIFO must not wait for a writer; on a regular file it means nothing. */
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
@@ -93,6 +115,9 @@ em_status em_gguf_open_memory(const void *data, size_t bytes, uint64_t file_byte
 void em_gguf_close(em_gguf *gguf) {
   if (!gguf)
     return;
+  for (uint32_t i = 0; gguf->others && i + 1 < gguf->n_files; i++)
+    em_gguf_close(gguf->others[i]);
+  free(gguf->others);
   if (gguf->fd >= 0)
     close(gguf->fd);
   em_arena_free(gguf->arena);
@@ -107,8 +132,20 @@ uint32_t em_gguf_alignment(const em_gguf *gguf) {
   return gguf->alignment;
 }
 
+uint32_t em_gguf_n_files(const em_gguf *gguf) {
+  return gguf->n_files;
+}
+
+/* File i of a split model. */
+static const em_gguf *file_at(const em_gguf *gguf, uint32_t i) {
+  return i == 0 ? gguf : gguf->others[i - 1];
+}
+
 uint64_t em_gguf_file_bytes(const em_gguf *gguf) {
-  return gguf->file_bytes;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < gguf->n_files; i++)
+    bytes += file_at(gguf, i)->file_bytes;
+  return bytes;
 }
 
 uint64_t em_gguf_data_offset(const em_gguf *gguf) {
@@ -117,13 +154,16 @@ uint64_t em_gguf_data_offset(const em_gguf *gguf) {
 
 em_status em_gguf_check_unchanged(const em_gguf *gguf, em_error *error) {
   struct stat info;
-  if (gguf->fd < 0)
-    return EM_OK;
-  if (fstat(gguf->fd, &info) != 0)
-    return em_fail(error, EM_ERR_IO, "the file cannot be examined: %s", strerror(errno));
-  if ((uint64_t)info.st_size != gguf->file_bytes || info.st_mtim.tv_sec != gguf->modified.tv_sec ||
-      info.st_mtim.tv_nsec != gguf->modified.tv_nsec)
-    return em_fail(error, EM_ERR_CHANGED, "the file was changed while it was in use");
+  for (uint32_t i = 0; i < gguf->n_files; i++) {
+    const em_gguf *file = file_at(gguf, i);
+    if (file->fd < 0)
+      continue;
+    if (fstat(file->fd, &info) != 0)
+      return em_fail(error, EM_ERR_IO, "the file cannot be examined: %s", strerror(errno));
+    if ((uint64_t)info.st_size != file->file_bytes || info.st_mtim.tv_sec != file->modified.tv_sec ||
+        info.st_mtim.tv_nsec != file->modified.tv_nsec)
+      return em_fail(error, EM_ERR_CHANGED, "the file was changed while it was in use");
+  }
   return EM_OK;
 }
 
@@ -298,11 +338,12 @@ em_status em_gguf_read_tensor(const em_gguf *gguf, const em_gguf_tensor *tensor,
                               em_error *error) {
   if (offset > tensor->bytes || bytes > tensor->bytes - offset)
     return em_fail(error, EM_ERR_ARGUMENT, "a read outside the tensor %s was asked for", tensor->name.text);
-  return em_gguf_read_at(gguf, tensor->offset + offset, dst, bytes, error);
+  return em_gguf_read_at(file_at(gguf, tensor->file), tensor->offset + offset, dst, bytes, error);
 }
 
 void em_gguf_read_ahead(const em_gguf *gguf, const em_gguf_tensor *tensor, uint64_t offset, size_t bytes) {
+  int fd = file_at(gguf, tensor->file)->fd;
   uint64_t start;
-  if (gguf->fd >= 0 && em_add_u64(tensor->offset, offset, &start) && start <= INT64_MAX)
-    (void)posix_fadvise(gguf->fd, (off_t)start, (off_t)bytes, POSIX_FADV_WILLNEED);
+  if (fd >= 0 && em_add_u64(tensor->offset, offset, &start) && start <= INT64_MAX)
+    (void)posix_fadvise(fd, (off_t)start, (off_t)bytes, POSIX_FADV_WILLNEED);
 }

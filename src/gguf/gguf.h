@@ -1,9 +1,13 @@
-/* The GGUF reader: the checked header of one model file, typed access to its metadata, and positioned reads of its tensors.
+/* The GGUF reader: the checked header of a model file, typed access to its metadata, and positioned reads of its
+ * tensors.
+ *
+ * A model may be split into several files ("NAME-00001-of-00003.gguf"). Opening any of them, or their folder, opens
+ * all: the metadata are those of the first file, the tensors those of every file in their order.
  *
  * A file is hostile until checked, and em_gguf_open checks everything: after EM_OK every key is unique, every string is
- * within its limit, every tensor's name is unique, its shape and type are sane, and its bytes lie inside the file without
- * overlapping another's. Metadata is copied into memory; tensor data is read with pread into the caller's memory, never mapped,
- * so that a file that shrinks while in use gives EM_ERR_CHANGED and not a signal.
+ * within its limit, every tensor's name is unique, its shape and type are sane, and its bytes lie inside the file
+ * without overlapping another's. Metadata is copied into memory; tensor data is read with pread into the caller's
+ * memory, never mapped, so that a file that shrinks while in use gives EM_ERR_CHANGED and not a signal.
  *
  * An em_gguf is immutable after opening: reading it from several threads is safe.
  */
@@ -46,14 +50,18 @@ typedef struct em_gguf_tensor {
   uint64_t n_rows;                 /* product of dims[1..3] */
   uint64_t row_bytes;
   uint64_t bytes;                  /* n_rows * row_bytes */
-  uint64_t offset;                 /* from the start of the file */
+  uint64_t offset;                 /* from the start of its file */
+  uint32_t file;                   /* which file of a split model that is, from 0 */
 } em_gguf_tensor;
 
-/* Opens a file and reads its header. The descriptor stays open until em_gguf_close. Errors: EM_ERR_NOT_FOUND, EM_ERR_IO,
- * EM_ERR_FORMAT, EM_ERR_LIMIT, EM_ERR_UNSUPPORTED (version, byte order, tensor type), EM_ERR_NO_MEMORY. */
+/* Opens a file and reads its header; of a split model all files, whichever of them the path names. A folder is opened
+ * as the model in it (em_gguf_find_in_folder). The descriptors stay open until em_gguf_close. Errors: EM_ERR_NOT_FOUND
+ * (the file, or files of a split model, which are named), EM_ERR_IO, EM_ERR_FORMAT (files that do not belong together
+ * too), EM_ERR_LIMIT, EM_ERR_UNSUPPORTED (version, byte order, tensor type), EM_ERR_NO_MEMORY. */
 em_status em_gguf_open(const char *path, em_gguf **out, em_error *error) EM_MUST_USE;
 
-/* The same for an open descriptor of a regular file; it is duplicated, the caller keeps its own. */
+/* The same for an open descriptor of a regular file; it is duplicated, the caller keeps its own. Of a split model it is
+ * one file alone. */
 em_status em_gguf_open_fd(int fd, em_gguf **out, em_error *error) EM_MUST_USE;
 
 /* The same for bytes in memory, which must outlive the em_gguf. file_bytes is the size the file is taken to have (>= bytes),
@@ -65,11 +73,12 @@ void em_gguf_close(em_gguf *gguf); /* NULL is legal */
 
 uint32_t em_gguf_version(const em_gguf *gguf);
 uint32_t em_gguf_alignment(const em_gguf *gguf);
-uint64_t em_gguf_file_bytes(const em_gguf *gguf);
-uint64_t em_gguf_data_offset(const em_gguf *gguf);
+uint32_t em_gguf_n_files(const em_gguf *gguf);     /* 1, or those of a split model */
+uint64_t em_gguf_file_bytes(const em_gguf *gguf);  /* of all files together */
+uint64_t em_gguf_data_offset(const em_gguf *gguf); /* of the first file, like version and alignment */
 
-/* Fails with EM_ERR_CHANGED when the file's size or the time of its last writing are no longer those at opening. Renaming or
- * deleting it changes nothing: the descriptor keeps it. A memory never changes. */
+/* Fails with EM_ERR_CHANGED when a file's size or the time of its last writing are no longer those at opening. Renaming
+ * or deleting it changes nothing: the descriptor keeps it. A memory never changes. */
 em_status em_gguf_check_unchanged(const em_gguf *gguf, em_error *error) EM_MUST_USE;
 
 /* --- Metadata ---------------------------------------------------------------------------------------------------- */
@@ -135,3 +144,9 @@ bool em_gguf_parse_split(const char *path, em_gguf_split *out);
 
 /* Writes the name of part `index` to out (a NUL-terminated path); false when it does not fit. */
 bool em_gguf_format_split(const char *path, const em_gguf_split *split, uint32_t index, char *out, size_t out_bytes);
+
+/* Writes the path of a folder's model to out: its only GGUF file, or one of its only split model. Projectors beside a
+ * model
+ * ("mmproj...") do not count. Errors: EM_ERR_NOT_FOUND (no GGUF file), EM_ERR_FORMAT (more than one model), EM_ERR_IO,
+ * EM_ERR_LIMIT (too long a path). */
+em_status em_gguf_find_in_folder(const char *folder, char *out, size_t out_bytes, em_error *error) EM_MUST_USE;

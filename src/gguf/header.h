@@ -55,7 +55,20 @@ struct em_gguf {
   size_t n_tensors;
   em_gguf_tensor *tensors;
   em_names tensor_names;
+  em_gguf *
+      *others; /* [n_files - 1] the further files of a split model, owned; their tensors are in the first one's table */
+  uint32_t n_files;
 };
+
+/* Opens one file, whether or not it is a part. Errors as em_gguf_open. */
+em_status em_gguf_open_file(const char *path, em_gguf **out, em_error *error) EM_MUST_USE;
+
+/* Whether the file says it is one of several; *n: of how many. */
+bool em_gguf_is_part(const em_gguf *gguf, uint64_t *n);
+
+/* Opens the other files of the set that `part` at path is of, and makes one em_gguf of all. Takes part, also when it
+ * fails. */
+em_status em_gguf_join(const char *path, em_gguf *part, em_gguf **out, em_error *error) EM_MUST_USE;
 
 /* Reads bytes at a position of the file or the memory. EM_ERR_CHANGED when they are not there (any more). */
 em_status em_gguf_read_at(const em_gguf *gguf, uint64_t offset, void *dst, size_t bytes, em_error *error) EM_MUST_USE;

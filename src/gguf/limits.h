@@ -15,6 +15,7 @@
  * about 0.1 s and four times this memory. */
 #define EM_GGUF_MAX_METADATA_BYTES (64u << 20)
 #define EM_GGUF_MAX_TENSORS 65536u
+#define EM_GGUF_MAX_FILES 512u                        /* of a split model; each takes a descriptor */
 #define EM_GGUF_MIN_TENSOR_BYTES 33u                  /* the smallest entry: name 8 + 1, count 4, a dimension 8, type 4, offset 8 */
 #define EM_GGUF_MAX_TENSOR_NAME_BYTES 127u
 #define EM_GGUF_MAX_DIMS 4u

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -298,5 +299,49 @@ fail:
   if (fd >= 0 && close(fd) != 0 && status == EM_OK)
     status = em_fail(error, EM_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
   em_buffer_clear(&header);
+  return status;
+}
+
+em_status em_gguf_writer_save_split(em_gguf_writer *writer, const char *prefix, uint32_t n_files, em_error *error) {
+  em_status status = EM_OK;
+  uint64_t total = 0, done = 0;
+  size_t next = 0;
+  em_gguf_writer part = {0};
+  if (writer->error.code != EM_OK)
+    return em_fail(error, writer->error.code, "%s", writer->error.text);
+  for (size_t i = 0; i < writer->n_tensors; i++)
+    if (!em_add_u64(total, writer->tensors[i].bytes, &total))
+      return em_fail(error, EM_ERR_ARGUMENT, "the tensors are too large together");
+  for (uint32_t i = 0; i < n_files; i++) {
+    const uint16_t number = (uint16_t)i, count = (uint16_t)n_files;
+    const int32_t n_tensors = (int32_t)writer->n_tensors;
+    char path[PATH_MAX];
+    size_t first = next;
+    while (next < writer->n_tensors && (i + 1 == n_files || done < total / n_files * (i + 1)))
+      done += writer->tensors[next++].bytes;
+    part = (em_gguf_writer){
+        .version = writer->version,
+        .alignment = writer->alignment,
+        .tensors = writer->tensors + first,
+        .n_tensors = next - first,
+    };
+    if (i == 0) {
+      em_buffer_append(&part.metadata, writer->metadata.data, writer->metadata.bytes);
+      part.n_pairs = writer->n_pairs;
+    } else if (writer->alignment != EM_GGUF_DEFAULT_ALIGNMENT) {
+      em_gguf_put_u32(&part, "general.alignment", writer->alignment);
+    }
+    em_gguf_put_raw(&part, "split.no", strlen("split.no"), EM_GGUF_U16, &number, sizeof number);
+    em_gguf_put_raw(&part, "split.count", strlen("split.count"), EM_GGUF_U16, &count, sizeof count);
+    em_gguf_put_raw(&part, "split.tensors.count", strlen("split.tensors.count"), EM_GGUF_I32, &n_tensors,
+                    sizeof n_tensors);
+    int n = snprintf(path, sizeof path, "%s-%05u-of-%05u.gguf", prefix, i + 1, n_files);
+    if (n < 0 || (size_t)n >= sizeof path)
+      EM_TRY(em_fail(error, EM_ERR_ARGUMENT, "the name is too long"));
+    EM_TRY(em_gguf_writer_save(&part, path, error));
+    em_buffer_clear(&part.metadata);
+  }
+fail:
+  em_buffer_clear(&part.metadata);
   return status;
 }

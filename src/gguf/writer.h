@@ -45,3 +45,8 @@ em_status em_gguf_writer_finish(em_gguf_writer *writer, const em_gguf_lies *lies
 
 /* Writes it to path; zero tensors become holes, so that huge headers-only files cost no disk. */
 em_status em_gguf_writer_save(em_gguf_writer *writer, const char *path, em_error *error) EM_MUST_USE;
+
+/* The same split into n_files of about equal size, whose names begin with prefix ("big" -> "big-00001-of-00003.gguf").
+ * The first has the metadata. */
+em_status em_gguf_writer_save_split(em_gguf_writer *writer, const char *prefix, uint32_t n_files,
+                                    em_error *error) EM_MUST_USE;

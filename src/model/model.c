@@ -246,9 +246,9 @@ em_status em_model_open(const em_gguf *gguf, em_model **out, em_error *error) {
   model->gguf = gguf;
 
   uint32_t n_parts;
-  if (em_gguf_get_u32(gguf, "split.count", &n_parts) && n_parts > 1)
+  if (em_gguf_get_u32(gguf, "split.count", &n_parts) && n_parts > em_gguf_n_files(gguf))
     EM_TRY(
-        em_fail(error, EM_ERR_UNSUPPORTED, "this model is split into %u files, which Hearth cannot join yet", n_parts));
+        em_fail(error, EM_ERR_UNSUPPORTED, "this is one file alone of a model that is split into %u files", n_parts));
   EM_TRY(find_family(model, error));
   EM_TRY(em_hparams_read(gguf, model->family->name, &model->hparams, error));
   if (model->family->check)

@@ -216,6 +216,37 @@ def test_logits(model, folder):
         check(len(got) == len(expected) and far <= limit, f"logits {' '.join(options)}: off by {far}")
 
 
+def test_split(model, folder):
+    """A model in three files answers as the one in a single file does, to the bit, whichever of them is named."""
+    prefix = os.path.join(folder, "in parts", "\u5bb6 model")
+    os.mkdir(os.path.dirname(prefix))
+    subprocess.run([make_model, prefix, "split=3"], check=True)
+    parts = [f"{prefix}-{i:05}-of-00003.gguf" for i in (1, 2, 3)]
+    check(all(os.path.exists(part) for part in parts), "three files")
+    whole, split = os.path.join(folder, "whole.f32"), os.path.join(folder, "split.f32")
+    tokens = ",".join(str(5 + i * 37 % 400) for i in range(40))
+    run("logits", model, "--tokens", tokens, "--out", whole)
+    text, _ = run("run", model, "-p", "the little", "-n", "12", "--temperature", "0", "--raw")
+    one = json.loads(run("inspect", model, "--json")[0])
+    for path in parts + [os.path.dirname(prefix)]:
+        run("logits", path, "--tokens", tokens, "--out", split)
+        with open(whole, "rb") as a, open(split, "rb") as b:
+            check(a.read() == b.read(), f"the logits of {os.path.basename(path)}")
+        out, _ = run("run", path, "-p", "the little", "-n", "12", "--temperature", "0", "--raw")
+        check(out == text, f"the answer of {os.path.basename(path)}")
+        out, _ = run("tokenize", path, text="the little house")
+        check(out == run("tokenize", model, text="the little house")[0], "the tokens")
+        said = json.loads(run("inspect", path, "--json")[0])
+        check(said["files"] == 3 and said["model"] == one["model"] and len(said["tensors"]) == len(one["tensors"]),
+              "inspect says the same of three files")
+        check({tensor["file"] for tensor in said["tensors"]} == {1, 2, 3}, "inspect says which file a tensor is in")
+    out, _ = run("inspect", parts[1])
+    check("in 3 files" in out, "inspect says that there are three files")
+    os.rename(parts[2], parts[2] + ".gone")
+    _, err = run("inspect", parts[0], code=1)
+    check("one is missing: \u5bb6 model-00003-of-00003.gguf" in err, f"the missing file is named: {err}")
+
+
 def test_tokens(model):
     for text in ("the little house", "", "  two  spaces\n", "Grüße, 東京 🔥", "\0nul"):
         out, _ = run("tokenize", model, text=text)
@@ -349,6 +380,7 @@ def main():
         test_match(folder)
         test_templates(folder)
         test_logits(wide, folder)
+        test_split(model, folder)
         test_tokens(model)
         test_inspect(model, folder)
         test_bench(model)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define MAX_NAME_CHARACTERS 80
+#define MAX_NAMES 3 /* of missing files, that a sentence holds */
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(em_gguf, em_gguf_close)
 G_DEFINE_QUARK(hearth-library-error-quark, hearth_library_error)
@@ -65,8 +66,30 @@ static void set_core_error(GError **error, em_status status, const em_error *rea
   }
 }
 
-/* A regular file that begins as GGUF files do; the size is stored. */
-static gboolean check_magic(const char *path, guint64 *size, GError **error) {
+/* The path of a folder's model takes the folder's place. */
+static gboolean look_into_folder(char **path, GError **error) {
+  char found[PATH_MAX];
+  em_error reason = {0};
+  em_status status;
+
+  if (!g_file_test(*path, G_FILE_TEST_IS_DIR))
+    return TRUE;
+  status = em_gguf_find_in_folder(*path, found, sizeof found, &reason);
+  if (status == EM_OK)
+    g_set_str(path, found);
+  else if (status == EM_ERR_FORMAT)
+    g_set_error_literal(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_A_MODEL,
+                        _("There is more than one model in this folder. Drop a file inside it instead."));
+  else if (status == EM_ERR_NOT_FOUND)
+    g_set_error_literal(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_A_MODEL,
+                        _("There is no model file in this folder. Their names usually end in “.gguf”."));
+  else
+    set_core_error(error, status, &reason);
+  return status == EM_OK;
+}
+
+/* A regular file that begins as GGUF files do. */
+static gboolean check_magic(const char *path, GError **error) {
   char magic[4] = "";
   struct stat info;
   ssize_t got;
@@ -79,12 +102,6 @@ static gboolean check_magic(const char *path, guint64 *size, GError **error) {
   }
   if (fstat(fd, &info) != 0) {
     set_errno_error(error, errno);
-    close(fd);
-    return FALSE;
-  }
-  if (S_ISDIR(info.st_mode)) {
-    g_set_error_literal(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_A_MODEL,
-                        _("This is a folder. Drop the model file inside it instead."));
     close(fd);
     return FALSE;
   }
@@ -101,7 +118,6 @@ static gboolean check_magic(const char *path, guint64 *size, GError **error) {
                           "“.gguf”."));
     return FALSE;
   }
-  *size = (guint64)info.st_size;
   return TRUE;
 }
 
@@ -142,12 +158,41 @@ static char *name_from_path(const char *path) {
   return tidy_name(shown, strlen(shown));
 }
 
-static void set_missing_part_error(GError **error, const char *part_path, const em_gguf_split *split) {
-  g_autofree char *name = g_path_get_basename(part_path);
-  g_autofree char *shown = g_filename_display_name(name);
+/* Names the parts that are not there; FALSE when all are, or the path has no part's name. */
+static gboolean set_missing_parts_error(GError **error, const char *path) {
+  g_autoptr(GString) names = g_string_new(NULL);
+  char part_path[PATH_MAX];
+  em_gguf_split split;
+  guint n_missing = 0;
 
+  if (!em_gguf_parse_split(path, &split))
+    return FALSE;
+  for (guint32 i = 0; i < split.count && em_gguf_format_split(path, &split, i, part_path, sizeof part_path); i++) {
+    g_autofree char *name = NULL, *shown = NULL;
+
+    if (g_file_test(part_path, G_FILE_TEST_EXISTS))
+      continue;
+    if (n_missing++ >= MAX_NAMES)
+      continue;
+    name = g_path_get_basename(part_path);
+    shown = g_filename_display_name(name);
+    g_string_append_printf(names, "%s“%s”", n_missing > 1 ? ", " : "", shown);
+  }
+  if (n_missing == 0)
+    return FALSE;
+  if (n_missing > MAX_NAMES) {
+    guint n_more = n_missing - MAX_NAMES;
+
+    g_string_append_c(names, ' ');
+    /* Translators: behind the names of some files. */
+    g_string_append_printf(names, ngettext("and %u more", "and %u more", n_more), n_more);
+  }
   g_set_error(error, HEARTH_LIBRARY_ERROR, HEARTH_LIBRARY_ERROR_NOT_FOUND,
-              _("This model comes in %u files, and “%s” is missing beside this one."), split->count, shown);
+              /* Translators: %s is a list of names of files. */
+              ngettext("This model comes in %u files, and one is missing beside this one: %s.",
+                       "This model comes in %u files, and some are missing beside this one: %s.", n_missing),
+              split.count, names->str);
+  return TRUE;
 }
 
 /* Files of the same format that are parts of something else than a conversation. */
@@ -168,7 +213,6 @@ static gboolean check_kind(const em_gguf *gguf, const char *architecture, GError
   return FALSE;
 }
 
-/* Adds this file's share to the sums. */
 static void add_weights(const em_gguf *gguf, double *bits, double *weights) {
   for (size_t i = 0; i < em_gguf_n_tensors(gguf); i++) {
     const em_gguf_tensor *tensor = em_gguf_tensor_at(gguf, i);
@@ -178,43 +222,12 @@ static void add_weights(const em_gguf *gguf, double *bits, double *weights) {
   }
 }
 
-static gboolean check_parts(const char *path, const em_gguf_split *split, guint64 *size, double *bits, double *weights,
-                            GError **error) {
-  for (guint32 i = 1; i < split->count; i++) {
-    g_autoptr(em_gguf) part = NULL;
-    char part_path[PATH_MAX];
-    em_error reason = {0};
-    em_status status;
-    guint64 part_bytes = 0;
-
-    if (!em_gguf_format_split(path, split, i, part_path, sizeof part_path)) {
-      set_errno_error(error, ENAMETOOLONG);
-      return FALSE;
-    }
-    if (!g_file_test(part_path, G_FILE_TEST_EXISTS)) {
-      set_missing_part_error(error, part_path, split);
-      return FALSE;
-    }
-    if (!check_magic(part_path, &part_bytes, error))
-      return FALSE;
-    status = em_gguf_open(part_path, &part, &reason);
-    if (status != EM_OK) {
-      set_core_error(error, status, &reason);
-      return FALSE;
-    }
-    *size += part_bytes;
-    add_weights(part, bits, weights);
-  }
-  return TRUE;
-}
-
 gboolean hearth_model_check(GFile *file, GFile **first, HearthModelInfo *info, GError **error) {
   g_autoptr(em_gguf) gguf = NULL;
   g_auto(HearthModelInfo) found = {0};
   g_autofree char *path = NULL;
   char first_path[PATH_MAX];
-  em_gguf_split split = {0};
-  gboolean is_split;
+  em_gguf_split split;
   em_error reason = {0};
   em_status status;
   em_text text;
@@ -229,26 +242,11 @@ gboolean hearth_model_check(GFile *file, GFile **first, HearthModelInfo *info, G
                         _("This file is not on a disk of this computer. Copy it here first."));
     return FALSE;
   }
-  if (!check_magic(path, &found.size_bytes, error))
+  if (!look_into_folder(&path, error) || !check_magic(path, error))
     return FALSE;
-
-  is_split = em_gguf_parse_split(path, &split) && split.count > 1;
-  if (is_split && split.index > 0) {
-    if (!em_gguf_format_split(path, &split, 0, first_path, sizeof first_path)) {
-      set_errno_error(error, ENAMETOOLONG);
-      return FALSE;
-    }
-    g_free(path);
-    path = g_strdup(first_path);
-    if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
-      set_missing_part_error(error, path, &split);
-      return FALSE;
-    }
-    if (!check_magic(path, &found.size_bytes, error))
-      return FALSE;
-  }
-
   status = em_gguf_open(path, &gguf, &reason);
+  if (status == EM_ERR_NOT_FOUND && set_missing_parts_error(error, path))
+    return FALSE;
   if (status != EM_OK) {
     set_core_error(error, status, &reason);
     return FALSE;
@@ -264,8 +262,10 @@ gboolean hearth_model_check(GFile *file, GFile **first, HearthModelInfo *info, G
     return FALSE;
 
   add_weights(gguf, &bits, &weights);
-  if (is_split && !check_parts(path, &split, &found.size_bytes, &bits, &weights, error))
-    return FALSE;
+  found.size_bytes = em_gguf_file_bytes(gguf);
+  if (em_gguf_n_files(gguf) > 1 && em_gguf_parse_split(path, &split) &&
+      em_gguf_format_split(path, &split, 0, first_path, sizeof first_path))
+    g_set_str(&path, first_path);
   found.bits_per_weight = weights > 0 ? bits / weights : 0;
   if (em_gguf_get_text(gguf, "general.name", &text))
     found.name = tidy_name(text.text, text.bytes);

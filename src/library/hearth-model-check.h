@@ -20,7 +20,8 @@ typedef enum {
 } HearthLibraryError;
 GQuark hearth_library_error_quark(void);
 
-/* Fills *info, and *first with the file that stands for the model (its first part where it is split). Thread-safe. */
+/* Fills *info, and *first with the file that stands for the model (its first part where it is split). file may be a
+ * folder with one model in it. Thread-safe. */
 gboolean hearth_model_check(GFile *file, GFile **first, HearthModelInfo *info, GError **error);
 
 G_END_DECLS

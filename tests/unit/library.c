@@ -14,6 +14,7 @@ typedef struct {
   const char *architecture, *name, *type, *chat_template;
   guint32 tensor_type;
   gboolean has_no_tensors;
+  guint32 part, n_parts; /* the part from 1; 0: not split */
 } Recipe;
 
 static char *in_folder(const char *name) {
@@ -33,8 +34,13 @@ static GFile *make_model(const char *file_name, const Recipe *recipe) {
     em_gguf_put_text(writer, "general.type", recipe->type);
   if (recipe->chat_template)
     em_gguf_put_text(writer, "tokenizer.chat_template", recipe->chat_template);
+  if (recipe->n_parts > 0) {
+    em_gguf_put_u32(writer, "split.no", recipe->part - 1);
+    em_gguf_put_u32(writer, "split.count", recipe->n_parts);
+  }
   if (!recipe->has_no_tensors)
-    em_gguf_put_tensor(writer, "token_embd.weight", recipe->tensor_type, 2, dims, NULL);
+    em_gguf_put_tensor(writer, recipe->part > 1 ? "output.weight" : "token_embd.weight", recipe->tensor_type, 2, dims,
+                       NULL);
   CHECK_INT(em_gguf_writer_save(writer, path, NULL), EM_OK);
   em_gguf_writer_free(writer);
   return g_file_new_for_path(path);
@@ -152,7 +158,8 @@ static void test_refused(void) {
   g_autoptr(GFile) empty = make_text("empty.gguf", "");
   g_autoptr(GFile) header_only = make_text("short.gguf", "GGUF\x03");
   g_autoptr(GFile) gone = g_file_new_build_filename(folder, "gone.gguf", NULL);
-  g_autoptr(GFile) directory = g_file_new_for_path(folder);
+  g_autofree char *bare_path = in_folder("nothing-here");
+  g_autoptr(GFile) directory = g_file_new_for_path(folder), bare = g_file_new_for_path(bare_path);
   g_autoptr(GFile) remote = g_file_new_for_uri("sftp://elsewhere/model.gguf");
   g_autoptr(GFile) nameless = make_model("nameless.gguf", &(Recipe){.tensor_type = EM_TYPE_F32});
   g_autoptr(GFile) eyes = make_model("eyes.gguf", &(Recipe){.architecture = "clip", .tensor_type = EM_TYPE_F32});
@@ -160,8 +167,10 @@ static void test_refused(void) {
       make_model("adapter.gguf", &(Recipe){.architecture = "llama", .type = "adapter", .tensor_type = EM_TYPE_F32});
   g_autoptr(GFile) words = make_model("words.gguf", &(Recipe){.architecture = "llama", .has_no_tensors = TRUE});
   g_autoptr(GFile) cut = make_model("cut.gguf", &(Recipe){.architecture = "llama", .tensor_type = EM_TYPE_F32});
-  g_autoptr(GFile) part = make_model("big-00001-of-00003.gguf", &(Recipe){.architecture = "llama", .tensor_type = EM_TYPE_F32});
-  g_autoptr(GFile) later = make_model("far-00002-of-00003.gguf", &(Recipe){.architecture = "llama", .tensor_type = EM_TYPE_F32});
+  g_autoptr(GFile) part =
+      make_model("big-00001-of-00003.gguf", &(Recipe){.architecture = "llama", .part = 1, .n_parts = 3});
+  g_autoptr(GFile) later =
+      make_model("far-00002-of-00003.gguf", &(Recipe){.architecture = "llama", .part = 2, .n_parts = 3});
   g_autofree char *pipe_path = in_folder("pipe.gguf");
   g_autofree char *cut_path = g_file_get_path(cut);
   g_autoptr(GFile) fifo = g_file_new_for_path(pipe_path);
@@ -170,10 +179,12 @@ static void test_refused(void) {
   CHECK_INT(g_stat(cut_path, &info), 0);
   CHECK_INT(truncate(cut_path, info.st_size - 100), 0);
   CHECK_INT(mkfifo(pipe_path, 0600), 0);
+  CHECK_INT(g_mkdir(bare_path, 0700), 0);
 
   check_refused(library, letter, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "GGUF");
   check_refused(library, empty, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "not a model file");
-  check_refused(library, directory, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "folder");
+  check_refused(library, directory, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "more than one model");
+  check_refused(library, bare, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "no model file");
   check_refused(library, fifo, HEARTH_LIBRARY_ERROR_NOT_A_MODEL, "not a model file");
   check_refused(library, header_only, HEARTH_LIBRARY_ERROR_DAMAGED, "damaged");
   check_refused(library, cut, HEARTH_LIBRARY_ERROR_DAMAGED, "not downloaded completely");
@@ -183,24 +194,29 @@ static void test_refused(void) {
   check_refused(library, eyes, HEARTH_LIBRARY_ERROR_UNSUPPORTED, "pictures");
   check_refused(library, adapter, HEARTH_LIBRARY_ERROR_UNSUPPORTED, "changes another model");
   check_refused(library, words, HEARTH_LIBRARY_ERROR_UNSUPPORTED, "vocabulary");
-  check_refused(library, part, HEARTH_LIBRARY_ERROR_NOT_FOUND, "big-00002-of-00003.gguf");
+  check_refused(library, part, HEARTH_LIBRARY_ERROR_NOT_FOUND, "“big-00002-of-00003.gguf”, “big-00003-of-00003.gguf”");
   check_refused(library, later, HEARTH_LIBRARY_ERROR_NOT_FOUND, "far-00001-of-00003.gguf");
   CHECK_INT(g_list_model_get_n_items(G_LIST_MODEL(library)), 0);
 }
 
-/* Any part of a split model stands for the whole. */
+/* Any part of a split model stands for the whole, and so does a folder with nothing else in it. */
 static void test_split(void) {
-  g_autofree char *list_folder = in_folder("split");
+  g_autofree char *list_folder = in_folder("split"), *model_folder = in_folder("дом 家 house");
   g_autoptr(HearthLibrary) library = hearth_library_new(list_folder);
-  Recipe recipe = {.architecture = "llama", .tensor_type = EM_TYPE_F32};
-  g_autoptr(GFile) first = make_model("whole-00001-of-00002.gguf", &recipe);
-  g_autoptr(GFile) second = make_model("whole-00002-of-00002.gguf", &recipe);
+  g_autoptr(GFile) in = g_file_new_for_path(model_folder);
+  CHECK_INT(g_mkdir(model_folder, 0700), 0);
+  g_autoptr(GFile) first = make_model("дом 家 house/whole of it-00001-of-00002.gguf",
+                                      &(Recipe){.architecture = "llama", .part = 1, .n_parts = 2});
+  g_autoptr(GFile) second =
+      make_model("дом 家 house/whole of it-00002-of-00002.gguf", &(Recipe){.part = 2, .n_parts = 2});
   g_autoptr(HearthModelEntry) entry = add(library, second, NULL);
   g_autoptr(HearthModelEntry) again = add(library, first, NULL);
+  g_autoptr(HearthModelEntry) whole = add(library, in, NULL);
 
-  CHECK(entry && again);
-  CHECK(g_file_equal(hearth_model_entry_get_file(entry), first));
-  CHECK_TEXT(hearth_model_entry_get_name(entry), "whole");
+  CHECK(entry && again && whole);
+  CHECK(entry && g_file_equal(hearth_model_entry_get_file(entry), first));
+  CHECK(whole && g_file_equal(hearth_model_entry_get_file(whole), first));
+  CHECK_TEXT(hearth_model_entry_get_name(entry), "whole of it");
   CHECK(hearth_model_entry_get_info(entry)->size_bytes > 2 * 4096);
   CHECK_INT(g_list_model_get_n_items(G_LIST_MODEL(library)), 1);
 }

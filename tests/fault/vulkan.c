@@ -3,7 +3,9 @@
  * leaks, and the next run is as if nothing had been. With the validation layer, whose every message fails the test.
  *
  * Here as many calls fail, spread evenly over the scenario, as a few seconds have room for. "test-vulkan-fault all"
- * goes through every one of them, first alone and then with all after it, which takes about a quarter of an hour. */
+ * goes through every one of them, first alone and then with all after it, which takes about a quarter of an hour;
+ * "test-vulkan-fault FORM FIRST LAST" through some of one form: 0 and 1 for the host's memory alone and lasting, 2 and
+ * 3 for the device's, 4 and 5 for a lost device, 6 and 7 for waits that run out. */
 #include "vulkan-hook.h"
 
 #include "base/clock.h"
@@ -260,8 +262,8 @@ static void run_one(const hook_wish *wish) {
 
 /* Threads that make pipelines may let a run have a call more or less than the last one: all calls have failed when a
  * number past the usual ones meets none. */
-static void fail_all(VkResult failure, bool on, uint32_t n_calls) {
-  for (uint32_t n = 1;; n++) {
+static void fail_all(VkResult failure, bool on, uint32_t n_calls, uint32_t first, uint32_t last) {
+  for (uint32_t n = first; n <= last; n++) {
     run_one(&(hook_wish){.failure = failure, .fail_at = n, .fail_on = on});
     if (n > n_calls && hook_n_failed == 0)
       break;
@@ -277,7 +279,13 @@ static void fail_some(VkResult failure, bool on, uint32_t n_calls) {
     run_one(&(hook_wish){.failure = failure, .fail_at = 1 + (uint32_t)(at * n_calls), .fail_on = on});
 }
 
-static void test_every_call(bool all) {
+/* The calls of a form that shall fail. */
+typedef struct range {
+  int form; /* 0..7, or -1: all */
+  uint32_t first, last;
+} range;
+
+static void test_every_call(const range *every) {
   static const VkResult failures[] = {VK_ERROR_OUT_OF_HOST_MEMORY, VK_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_DEVICE_LOST,
                                       VK_TIMEOUT};
   run(&(hook_wish){0}, &normal, NULL);
@@ -289,8 +297,14 @@ static void test_every_call(bool all) {
   CHECK(n_calls > 100 && n_waits > 10);
   for (unsigned f = 0; f < sizeof failures / sizeof failures[0]; f++)
     for (int on = 0; on < 2; on++) {
+      const uint32_t n = failures[f] == VK_TIMEOUT ? n_waits : n_calls;
+      if (every && every->form >= 0 && every->form != 2 * (int)f + on)
+        continue;
       n_open_failed = n_ended = n_recovered = n_on_processor = n_missed = n_runs = 0;
-      (all ? fail_all : fail_some)(failures[f], on, failures[f] == VK_TIMEOUT ? n_waits : n_calls);
+      if (every)
+        fail_all(failures[f], on, n, every->first, every->last);
+      else
+        fail_some(failures[f], on, n);
       printf("result %d%s: %u runs: %u refused to load, %u ended with an error, %u went on, %u on the processor, %u "
              "had no "
              "such call\n",
@@ -525,7 +539,13 @@ int main(int argc, char **argv) {
   tiny_model model = {.n_layers = 1, .context_tokens = 512, .type = EM_TYPE_F16, .seed = 3};
   char *file = tiny_model_make(&model, &bytes);
   CHECK(em_gguf_open_memory(file, bytes, bytes, &gguf, &error) == EM_OK);
-  test_every_call(argc > 1 && strcmp(argv[1], "all") == 0);
+  range every = {.form = -1, .first = 1, .last = UINT32_MAX};
+  const bool is_part = argc == 4;
+  if (is_part)
+    every = (range){atoi(argv[1]), (uint32_t)atoi(argv[2]), (uint32_t)atoi(argv[3])};
+  test_every_call(is_part || (argc > 1 && strcmp(argv[1], "all") == 0) ? &every : NULL);
+  if (is_part)
+    goto done;
   test_twice();
   test_lost_for_good();
   test_no_way_on(&has_no_processor);
@@ -533,6 +553,7 @@ int main(int argc, char **argv) {
   test_less_memory();
   test_shared();
   test_hang();
+done:
   em_gguf_close(gguf);
   free(file);
   return check_done();

@@ -26,7 +26,7 @@ static em_status read_floats(void *user, uint64_t offset, void *dst, size_t byte
 }
 
 static em_weights *load(em_backend *backend, float *values, uint32_t n_rows, unsigned use) {
-  em_weights_desc desc = {EM_TYPE_F32, N_IN, n_rows, use, "a test's tensor"};
+  em_weights_desc desc = {.type = EM_TYPE_F32, .n_in = N_IN, .n_rows = n_rows, .use = use, .name = "a test's tensor"};
   em_weights *weights = NULL;
   em_error error = {0};
   if (em_weights_new(backend, &desc, read_floats, values, &weights, &error) != EM_OK) {

@@ -22,7 +22,7 @@ struct _HearthConversationPage {
   AdwBanner *device_banner;
   GtkStack *stack;
   GtkScrolledWindow *scroller;
-  GtkWidget *earlier_button, *activity_box, *notice_box, *notice_button, *end_button, *hint_label;
+  GtkWidget *earlier_button, *activity_box, *notice_box, *notice_button, *end_button, *hint_label, *format_label;
   GtkRevealer *end_revealer;
   GtkBox *messages_box;
   GtkLabel *activity_label, *notice_label;
@@ -81,6 +81,14 @@ static void show_hint(HearthConversationPage *self) {
   const HearthModelFacts *facts = self->loader ? hearth_model_loader_get_facts(self->loader) : NULL;
 
   gtk_widget_set_visible(self->hint_label, facts && !facts->has_template);
+  gtk_widget_set_visible(self->format_label, facts && *facts->template_fallback);
+  if (facts && *facts->template_fallback) {
+    /* Translators: %s is the name of a format: ChatML, Llama 2, Alpaca. */
+    g_autofree char *text = g_strdup_printf(
+        _("This model brings no conversation format of its own; %s is used instead."), facts->template_fallback);
+
+    gtk_label_set_label(GTK_LABEL(self->format_label), text);
+  }
 }
 
 static void show_device(HearthConversationPage *self) {
@@ -354,6 +362,7 @@ static void hearth_conversation_page_class_init(HearthConversationPageClass *kla
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, end_revealer);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, end_button);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, hint_label);
+  gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, format_label);
   gtk_widget_class_bind_template_child(widget_class, HearthConversationPage, composer);
   gtk_widget_class_bind_template_callback(widget_class, earlier_clicked_cb);
   gtk_widget_class_bind_template_callback(widget_class, device_details_cb);

@@ -2,6 +2,8 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "text/grammar/grammar.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 
 typedef struct {
   em_reply *reply;
+  em_constraint *constraint;   /* or NULL */
   bool shows_thinking, thinks; /* whether someone sees it; whether standard error is dimmed now */
   uint64_t first_token_ns;
   char last;       /* byte written */
@@ -53,13 +56,24 @@ static bool on_delta(void *user, const em_delta *delta) {
 
 static bool on_token(void *user, int32_t token) {
   answer *a = user;
-  em_reply_state state = em_reply_push(a->reply, token, NULL);
+  em_reply_state state;
+
+  /* What was not allowed, or could not be taken, is said at the end. */
+  if (a->constraint && !em_constraint_push(a->constraint, token))
+    return false;
+  state = em_reply_push(a->reply, token, NULL);
 
   if (a->first_token_ns == 0)
     a->first_token_ns = em_now_ns();
   if (state == EM_REPLY_FAILED)
     a->out_of_memory = true;
   return state == EM_REPLY_GOES_ON && a->write_error == 0 && !a->out_of_memory;
+}
+
+static bool mask(void *user, uint64_t *allowed) {
+  answer *a = user;
+
+  return em_constraint_mask(a->constraint, allowed);
 }
 
 static void on_finish(void *user, em_finish finish, const em_request_stats *stats, const em_error *error) {
@@ -75,13 +89,28 @@ static void on_finish(void *user, em_finish finish, const em_request_stats *stat
     a->error = *error;
 }
 
-static em_status make_prompt(const em_dialog *dialog, const char *text, bool raw, em_tokens *out, em_error *error) {
+/* Reads the schema or grammar and makes what holds the answer to it. */
+static em_status make_constraint(const em_dialog *dialog, const char *path, em_constraint_params params,
+                                 em_constraint **out, em_error *error) {
+  char *text = NULL;
+  em_status status = EM_OK;
+
+  EM_TRY(em_file_read(path, EM_GRAMMAR_MAX_TEXT_BYTES, &text, &params.bytes, error));
+  params.text = text;
+  EM_TRY(em_constraint_new(dialog, &params, out, error));
+fail:
+  free(text);
+  return status;
+}
+
+static em_status make_prompt(const em_dialog *dialog, const char *text, bool raw, em_thinking thinking, em_tokens *out,
+                             em_error *error) {
   const em_tokenizer *tokenizer = em_dialog_tokenizer(dialog);
   em_message message = {"user", text, strlen(text)};
   em_status status = EM_OK;
 
   if (!raw)
-    return em_dialog_prompt(dialog, &message, 1, (int64_t)time(NULL), out, error);
+    return em_dialog_prompt(dialog, &message, 1, &(em_prompt_settings){(int64_t)time(NULL), thinking}, out, error);
   if (em_tokenizer_adds_bos(tokenizer) && !em_tokens_append(out, em_tokenizer_bos(tokenizer)))
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "there is not enough memory for the prompt"));
   /* Someone who writes the whole prompt may write special tokens; an end token would only end the text. */
@@ -112,18 +141,22 @@ static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t 
 
 int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   uint64_t began_ns = em_now_ns();
-  const char *path, *text = NULL, *device = "cpu";
+  const char *path, *text = NULL, *device = "cpu", *schema = NULL, *grammar = NULL, *think = "auto";
   uint32_t n_tokens = 0, n_threads = 0, gpu_layers = 0;
   double temperature = 0;
   uint64_t seed = 0, needed;
   bool raw = false, continues = false, stats = false, has_temperature = false, has_seed = false;
   bool says_gpu_layers = false;
+  em_thinking thinking = EM_THINK_AUTO;
   const hearth_cli_option options[] = {
       {"-p", HEARTH_CLI_TEXT, &text, NULL},
       {"-n", HEARTH_CLI_COUNT, &n_tokens, NULL},
       {"--temperature", HEARTH_CLI_NUMBER, &temperature, &has_temperature},
       {"--seed", HEARTH_CLI_SEED, &seed, &has_seed},
       {"--raw", HEARTH_CLI_FLAG, &raw, NULL},
+      {"--schema", HEARTH_CLI_TEXT, &schema, NULL},
+      {"--grammar", HEARTH_CLI_TEXT, &grammar, NULL},
+      {"--think", HEARTH_CLI_TEXT, &think, NULL},
       {"--device", HEARTH_CLI_TEXT, &device, NULL},
       {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
       {"--gpu-layers", HEARTH_CLI_COUNT, &gpu_layers, &says_gpu_layers},
@@ -145,6 +178,17 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
     return code;
   if (!text)
     return hearth_cli_wrong(command, "-p is missing");
+  if (schema && grammar)
+    return hearth_cli_wrong(command, "an answer follows a schema or a grammar, not both");
+  if (strcmp(think, "on") == 0)
+    thinking = EM_THINK_ON;
+  else if (strcmp(think, "off") == 0)
+    thinking = EM_THINK_OFF;
+  else if (strcmp(think, "auto") != 0)
+    return hearth_cli_wrong(command, "--think is on, off or auto");
+  /* What follows a grammar does so from its first token on. */
+  if (schema || grammar)
+    thinking = EM_THINK_OFF;
   if (!has_seed && getrandom(&seed, sizeof seed, 0) != sizeof seed)
     seed = em_now_ns();
 
@@ -156,16 +200,28 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
   continues = !raw && !em_dialog_has_template(dialog);
   raw = raw || continues;
-  EM_TRY(make_prompt(dialog, text, raw, &tokens, &error));
+  EM_TRY(make_prompt(dialog, text, raw, thinking, &tokens, &error));
   a.shows_thinking = isatty(STDERR_FILENO);
-  EM_TRY(em_reply_open(
-      dialog, &(em_reply_params){.continues = raw && text[0] != '\0', .plain = raw, .sink = on_delta, .user = &a},
-      &a.reply, &error));
+  EM_TRY(em_reply_open(dialog,
+                       &(em_reply_params){.continues = raw && text[0] != '\0',
+                                          .thinking = thinking,
+                                          .plain = raw || schema || grammar,
+                                          .sink = on_delta,
+                                          .user = &a},
+                       &a.reply, &error));
   needed = (uint64_t)tokens.n + n_tokens;
   if (needed > USUAL_CONTEXT_TOKENS)
     params.context_tokens = (uint32_t)(needed <= UINT32_MAX ? needed : UINT32_MAX);
   EM_TRY(em_engine_open(gguf, &params, NULL, NULL, &engine, &error));
 
+  if (schema || grammar) {
+    EM_TRY(make_constraint(dialog, schema ? schema : grammar,
+                           (em_constraint_params){.is_gbnf = grammar != NULL,
+                                                  .continues = raw && text[0] != '\0',
+                                                  .n_vocab = em_engine_get_facts(engine)->n_vocab},
+                           &a.constraint, &error));
+    request.mask = mask;
+  }
   em_default_sampling(gguf, &request.sampling);
   if (has_temperature)
     request.sampling.temperature = (float)temperature;
@@ -179,6 +235,9 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   if (continues)
     fprintf(stderr, "hearth-engine: %sthe text is continued\n",
             em_dialog_template_problem(dialog) ? "" : "the model has no chat template; ");
+  else if (!raw && em_dialog_fallback(dialog))
+    fprintf(stderr, "hearth-engine: %sthe format of %s is used, which its vocabulary suggests\n",
+            em_dialog_template_problem(dialog) ? "" : "the model has no chat template; ", em_dialog_fallback(dialog));
   while (!a.finished)
     em_engine_step(engine);
 
@@ -192,11 +251,16 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
     error = a.error;
     EM_TRY(error.code);
   }
+  if (a.constraint && em_constraint_error(a.constraint)->code != EM_OK) {
+    error = *em_constraint_error(a.constraint);
+    EM_TRY(error.code);
+  }
   if (stats)
     print_stats(&a, em_engine_get_facts(engine), began_ns, seed);
 
 fail:
   em_engine_close(engine);
+  em_constraint_free(a.constraint);
   em_reply_free(a.reply);
   em_tokens_clear(&tokens);
   em_dialog_free(dialog);

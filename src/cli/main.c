@@ -12,7 +12,8 @@
 
 static const hearth_cli_command commands[] = {
     {"run",
-     "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--device D] [--gpu-layers N] [--threads N] [--stats]",
+     "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--schema FILE | --grammar FILE] [--think "
+     "on|off|auto] [--device D] [--gpu-layers N] [--threads N] [--stats]",
      "answer a text, or continue it with --raw; what the model thinks first is shown dimmed on standard error where "
      "that is "
      "a terminal, and left out elsewhere",

@@ -69,6 +69,7 @@ void hearth_model_facts_free(HearthModelFacts *facts) {
   g_free(facts->architecture);
   g_free(facts->device);
   g_free(facts->template_problem);
+  g_free(facts->template_fallback);
   g_free(facts->device_notice);
   g_free(facts->device_reason);
   g_free(facts);
@@ -76,13 +77,14 @@ void hearth_model_facts_free(HearthModelFacts *facts) {
 
 static HearthModelFacts *facts_from_variant(GVariant *dictionary) {
   HearthModelFacts *facts = g_new0(HearthModelFacts, 1);
-  char **texts[] = {&facts->architecture, &facts->device, &facts->template_problem, &facts->device_notice,
-                    &facts->device_reason};
+  char **texts[] = {&facts->architecture,      &facts->device,        &facts->template_problem,
+                    &facts->template_fallback, &facts->device_notice, &facts->device_reason};
   guint64 load_ns = 0;
 
   g_variant_lookup(dictionary, "architecture", "s", &facts->architecture);
   g_variant_lookup(dictionary, "device", "s", &facts->device);
   g_variant_lookup(dictionary, "template-problem", "s", &facts->template_problem);
+  g_variant_lookup(dictionary, "template-fallback", "s", &facts->template_fallback);
   g_variant_lookup(dictionary, "device-notice", "s", &facts->device_notice);
   g_variant_lookup(dictionary, "device-reason", "s", &facts->device_reason);
   g_variant_lookup(dictionary, "layers", "u", &facts->layers);

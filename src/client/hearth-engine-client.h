@@ -54,6 +54,7 @@ GPid hearth_engine_client_get_pid(HearthEngineClient *self);
 /* What is known of a loaded model. Plain values; free with hearth_model_facts_free. */
 typedef struct {
   char *architecture, *device, *template_problem;
+  char *template_fallback;             /* the format that stands in where the file has no usable template; else "" */
   char *device_notice, *device_reason; /* why the processor answers though there is a graphics card: for people, and the
                                           details; else "" */
   guint layers, gpu_layers;            /* of the layers, those on the graphics card; the others are on the processor */

@@ -42,6 +42,7 @@ struct HearthRequest {
   /* Engine thread. */
   em_request_id engine_id; /* 0 while the engine does not hold it */
   em_reply *reply;
+  em_constraint *constraint; /* or NULL */
   em_buffer delta;
   gboolean out_of_memory;
 

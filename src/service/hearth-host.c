@@ -119,6 +119,8 @@ static HearthHostModel *describe(HearthHost *host, const Load *load) {
   model->facts = *em_engine_get_facts(host->engine);
   model->has_template = em_dialog_has_template(host->dialog);
   model->template_problem = g_utf8_make_valid(problem ? problem : "", -1);
+  model->template_fallback = em_dialog_fallback(host->dialog) ? em_dialog_fallback(host->dialog) : "";
+  model->knows_thinking = em_dialog_knows_thinking(host->dialog);
   model->device_notice = g_strdup(load->device_notice ? load->device_notice : "");
   model->device_reason = g_utf8_make_valid(load->device_reason ? load->device_reason : "", -1);
   return model;

@@ -32,6 +32,8 @@ typedef struct {
   em_engine_facts facts;
   gboolean has_template;
   char *template_problem; /* "" when there is none */
+  const char *template_fallback; /* the format that stands in for a template of the file, or "" */
+  gboolean knows_thinking;       /* the model's format has a switch for thinking */
   /* Why the processor answers although there is a graphics card, for people, and what the card's side said; else "". */
   char *device_notice, *device_reason;
 } HearthHostModel;
@@ -70,8 +72,11 @@ typedef struct {
   HearthHostMessage *messages; /* [n_messages] */
   gsize n_messages;
   char **stop; /* NULL-terminated, or NULL */
+  char *schema,
+      *grammar; /* at most one: the answer is JSON by a schema, or follows a GBNF grammar, from its first token on */
   em_sampling sampling;
   gboolean has_temperature, has_top_k, has_top_p, has_min_p, has_repetition_penalty, has_seed;
+  gboolean has_think, think; /* whether the model thinks before it answers; under a schema or grammar it does not */
   guint max_tokens;
 } HearthHostQuestion;
 HearthHostQuestion *hearth_host_question_new(gsize n_messages);

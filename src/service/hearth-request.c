@@ -18,6 +18,8 @@ void hearth_host_question_free(HearthHostQuestion *question) {
   }
   g_free(question->messages);
   g_strfreev(question->stop);
+  g_free(question->schema);
+  g_free(question->grammar);
   g_free(question);
 }
 
@@ -45,6 +47,7 @@ void hearth_request_unref(HearthRequest *self) {
     return;
   hearth_host_question_free(self->question);
   em_reply_free(self->reply);
+  em_constraint_free(self->constraint);
   em_buffer_clear(&self->delta);
   g_string_free(self->text, TRUE);
   g_clear_error(&self->error);
@@ -134,12 +137,21 @@ void hearth_request_end(HearthRequest *self, em_finish finish, const em_request_
 
 static bool on_token(void *user, int32_t token) {
   HearthRequest *self = user;
-  em_reply_state state = em_reply_push(self->reply, token, &self->delta);
+  em_reply_state state;
 
+  if (self->constraint && !em_constraint_push(self->constraint, token))
+    return false;
+  state = em_reply_push(self->reply, token, &self->delta);
   if (state == EM_REPLY_FAILED || self->delta.failed)
     self->out_of_memory = TRUE;
   take_delta(self);
   return state == EM_REPLY_GOES_ON && !self->out_of_memory;
+}
+
+static bool mask(void *user, uint64_t *allowed) {
+  HearthRequest *self = user;
+
+  return em_constraint_mask(self->constraint, allowed);
 }
 
 static void on_prefill(void *user, uint32_t done_tokens, uint32_t total_tokens) {
@@ -162,6 +174,11 @@ static void on_finish(void *user, em_finish finish, const em_request_stats *stat
     reason = hearth_host_error_new(EM_ERR_NO_MEMORY, NULL);
   } else if (finish == EM_FINISH_ERROR) {
     reason = hearth_host_error_new(error->code, error);
+  } else if (self->constraint && em_constraint_error(self->constraint)->code != EM_OK) {
+    const em_error *broken = em_constraint_error(self->constraint);
+
+    finish = EM_FINISH_ERROR;
+    reason = hearth_host_error_new(broken->code, broken);
   }
   if (finish != EM_FINISH_STOP && em_reply_flush(self->reply, &self->delta))
     take_delta(self);
@@ -191,6 +208,22 @@ static void fill_sampling(HearthRequest *self, em_sampling *out) {
   out->seed = question->has_seed ? wanted->seed : (guint64)g_random_int() << 32 | g_random_int();
 }
 
+/* What holds the answer to its schema or grammar. One that cannot be used is a wrong setting, whatever is wrong with
+ * it. */
+static em_status make_constraint(HearthRequest *self, em_error *error) {
+  HearthHost *host = self->host;
+  const HearthHostQuestion *question = self->question;
+  const char *text = question->schema ? question->schema : question->grammar;
+  em_constraint_params params = {.text = text,
+                                 .bytes = strlen(text),
+                                 .is_gbnf = question->grammar != NULL,
+                                 .continues = !em_dialog_has_template(host->dialog),
+                                 .n_vocab = em_engine_get_facts(host->engine)->n_vocab};
+  em_status status = em_constraint_new(host->dialog, &params, &self->constraint, error);
+
+  return status == EM_OK || status == EM_ERR_NO_MEMORY ? status : EM_ERR_ARGUMENT;
+}
+
 void hearth_request_start(HearthRequest *self) {
   HearthHost *host = self->host;
   const HearthHostQuestion *question = self->question;
@@ -201,6 +234,12 @@ void hearth_request_start(HearthRequest *self) {
                               .on_prefill = on_prefill,
                               .user = self};
   gsize n_stops = question->stop ? g_strv_length(question->stop) : 0;
+  gboolean is_bound = question->schema || question->grammar;
+  em_prompt_settings settings = {.now_unix_s = g_get_real_time() / G_USEC_PER_SEC,
+                                 .thinking = is_bound               ? EM_THINK_OFF
+                                             : !question->has_think ? EM_THINK_AUTO
+                                             : question->think      ? EM_THINK_ON
+                                                                    : EM_THINK_OFF};
   em_tokens tokens = {0};
   em_error error = {0};
   em_status status = EM_OK;
@@ -214,8 +253,7 @@ void hearth_request_start(HearthRequest *self) {
     messages[i].text = question->messages[i].text;
     messages[i].bytes = strlen(question->messages[i].text);
   }
-  status = em_dialog_prompt(host->dialog, messages, question->n_messages, g_get_real_time() / G_USEC_PER_SEC, &tokens,
-                            &error);
+  status = em_dialog_prompt(host->dialog, messages, question->n_messages, &settings, &tokens, &error);
   if (status == EM_ERR_FORMAT || status == EM_ERR_UNSUPPORTED || status == EM_ERR_LIMIT) {
     /* Not the file is at fault but what it was asked: its format refuses the conversation, or gives up over its length.
      */
@@ -226,8 +264,17 @@ void hearth_request_start(HearthRequest *self) {
     return;
   }
   EM_TRY(status);
-  EM_TRY(em_reply_new(host->dialog, (const char *const *)question->stop, n_stops, !em_dialog_has_template(host->dialog),
-                      &self->reply, &error));
+  EM_TRY(em_reply_open(host->dialog,
+                       &(em_reply_params){.stops = (const char *const *)question->stop,
+                                          .n_stops = n_stops,
+                                          .continues = !em_dialog_has_template(host->dialog),
+                                          .thinking = settings.thinking,
+                                          .plain = is_bound},
+                       &self->reply, &error));
+  if (is_bound) {
+    EM_TRY(make_constraint(self, &error));
+    params.mask = mask;
+  }
   fill_sampling(self, &params.sampling);
   params.tokens = tokens.ids;
   params.n_tokens = (uint32_t)MIN(tokens.n, UINT32_MAX);

@@ -29,7 +29,7 @@ static void return_error(GDBusMethodInvocation *invocation, const GError *error)
 
 /* --- Options ----------------------------------------------------------------------------------------------------- */
 
-typedef enum { OPTION_UINT, OPTION_DOUBLE, OPTION_UINT64, OPTION_TEXT, OPTION_TEXTS } OptionKind;
+typedef enum { OPTION_UINT, OPTION_DOUBLE, OPTION_UINT64, OPTION_TEXT, OPTION_TEXTS, OPTION_BOOL } OptionKind;
 
 typedef struct {
   const char *name;
@@ -38,7 +38,7 @@ typedef struct {
   gboolean *given; /* or NULL */
 } Option;
 
-static const char *const option_types[] = {"u", "d", "t", "s", "as"};
+static const char *const option_types[] = {"u", "d", "t", "s", "as", "b"};
 
 /* Stores what the dictionary gives. Unknown names and other types are errors, so that no setting is ignored in silence.
  * Texts are copies that the caller frees. */
@@ -70,6 +70,9 @@ static gboolean read_options(GVariant *dictionary, const Option *options, gsize 
       break;
     case OPTION_UINT64:
       *(guint64 *)option->out = g_variant_get_uint64(value);
+      break;
+    case OPTION_BOOL:
+      *(gboolean *)option->out = g_variant_get_boolean(value);
       break;
     case OPTION_TEXT:
       g_free(*(char **)option->out);
@@ -114,6 +117,8 @@ static GVariant *facts_to_variant(const HearthHostModel *model) {
   g_variant_dict_insert(&dict, "load-ns", "t", facts->load_ns);
   g_variant_dict_insert(&dict, "has-template", "b", model->has_template);
   g_variant_dict_insert(&dict, "template-problem", "s", model->template_problem);
+  g_variant_dict_insert(&dict, "template-fallback", "s", model->template_fallback);
+  g_variant_dict_insert(&dict, "thinking-switch", "b", model->knows_thinking);
   g_variant_dict_insert(&dict, "device-notice", "s", model->device_notice);
   g_variant_dict_insert(&dict, "device-reason", "s", model->device_reason);
   return g_variant_dict_end(&dict);
@@ -278,9 +283,17 @@ static gboolean on_generate(HearthDbusEngine *engine, GDBusMethodInvocation *inv
       {"presence-penalty", OPTION_DOUBLE, &sampling->presence_penalty},
       {"seed", OPTION_UINT64, &sampling->seed, &question->has_seed},
       {"stop", OPTION_TEXTS, &question->stop},
+      {"think", OPTION_BOOL, &question->think, &question->has_think},
+      {"json-schema", OPTION_TEXT, &question->schema},
+      {"grammar", OPTION_TEXT, &question->grammar},
   };
 
-  if (read_options(dictionary, options, G_N_ELEMENTS(options), &error))
+  if (!read_options(dictionary, options, G_N_ELEMENTS(options), &error))
+    ;
+  else if (question->schema && question->grammar)
+    g_set_error_literal(&error, HEARTH_HOST_ERROR, EM_ERR_ARGUMENT,
+                        "An answer follows a schema or a grammar, not both.");
+  else
     request = hearth_host_generate(service->host, g_steal_pointer(&question), &listener, service, &error);
   if (request != 0)
     hearth_dbus_engine_complete_generate(engine, invocation, request);

@@ -2,12 +2,14 @@
 #include "text/dialog-private.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "text/fallback.h"
 #include "text/style.h"
 #include "text/template/template.h"
 
@@ -17,7 +19,10 @@ struct em_dialog {
   char *template_problem;
   int32_t *guarded; /* [n_guarded] user-defined tokens that mark turns and the like, ascending */
   size_t n_guarded;
-  em_reply_style style;
+  const em_fallback *fallback;           /* what template_ is when it is not the file's; else NULL */
+  const char *thinking_key;              /* the template's switch for thinking, or NULL */
+  char closing[EM_REPLY_MARK_BYTES + 4]; /* what closes thinking that prompts open though none is wanted, or "" */
+  em_reply_style styles[EM_N_THINKING];
   struct lazy_trie *lazy;
 };
 
@@ -134,21 +139,38 @@ static char *token_text(const em_tokenizer *tokenizer, int32_t id) {
   return text;
 }
 
-static em_status find_style(em_dialog *dialog, em_text source, em_error *error) {
+/* Around content a control token has no text: where its name is written, it is what the model has to say. */
+static void drop_control_marks(const em_tokenizer *tokenizer, em_reply_style *style) {
+  char *marks[] = {style->content_start, style->content_end, style->turn_start, style->turn_end};
+  for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+    int32_t id = em_tokenizer_find(tokenizer, marks[i], strlen(marks[i]));
+    if (id != EM_NO_TOKEN && em_tokenizer_type(tokenizer, id) == EM_TOKEN_CONTROL)
+      marks[i][0] = 0;
+  }
+}
+
+static em_status find_styles(em_dialog *dialog, em_text source, em_error *error) {
   em_status status = EM_OK;
   char *bos = token_text(dialog->tokenizer, em_tokenizer_bos(dialog->tokenizer));
   char *eos = token_text(dialog->tokenizer, em_tokenizer_eos(dialog->tokenizer));
-  em_style_params params = {
-      .template_ = dialog->template_, .source = source.text, .source_bytes = source.bytes, .bos = bos, .eos = eos};
+  em_style_params params = {.template_ = dialog->template_,
+                            .source = source.text,
+                            .source_bytes = source.bytes,
+                            .bos = bos,
+                            .eos = eos,
+                            .thinking_key = dialog->thinking_key};
   if (!bos || !eos)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));
-  EM_TRY(em_style_find(&params, &dialog->style, error));
-  /* Around content a control token has no text: where its name is written, it is what the model has to say. */
-  char *marks[] = {dialog->style.content_start, dialog->style.content_end, dialog->style.turn_start, dialog->style.turn_end};
-  for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
-    int32_t id = em_tokenizer_find(dialog->tokenizer, marks[i], strlen(marks[i]));
-    if (id != EM_NO_TOKEN && em_tokenizer_type(dialog->tokenizer, id) == EM_TOKEN_CONTROL)
-      marks[i][0] = 0;
+  for (int i = 0; i < EM_N_THINKING; i++) {
+    em_reply_style *style = &dialog->styles[i];
+    if (i != EM_THINK_AUTO && !dialog->thinking_key) {
+      *style = dialog->styles[EM_THINK_AUTO];
+    } else {
+      params.has_thinking = i != EM_THINK_AUTO;
+      params.thinking = i == EM_THINK_ON;
+      EM_TRY(em_style_find(&params, style, error));
+      drop_control_marks(dialog->tokenizer, style);
+    }
   }
 fail:
   free(bos);
@@ -156,21 +178,54 @@ fail:
   return status;
 }
 
+/* What prompts end with where no thinking is wanted and the template opens it all the same: its end. A style without a
+ * mark for the beginning would take the answer for thinking. */
+static void close_thinking(em_dialog *dialog) {
+  em_reply_style *style = &dialog->styles[EM_THINK_OFF];
+  if (!style->opens_thinking)
+    return;
+  size_t bytes = strlen(style->opened);
+  bool breaks = bytes > 0 && style->opened[bytes - 1] == '\n';
+  if (style->think_end[0])
+    snprintf(dialog->closing, sizeof dialog->closing, "%s%s%s", breaks ? "\n" : "", style->think_end,
+             breaks ? "\n\n" : "");
+  style->opens_thinking = false;
+  style->opened[0] = 0;
+  if (!style->think_start[0])
+    style->think_end[0] = 0;
+}
+
+static em_status find_thinking_key(em_dialog *dialog, em_text source, em_error *error);
+
+static em_status use_template(em_dialog *dialog, em_text source, em_error *error) {
+  em_status status = find_thinking_key(dialog, source, error);
+  if (status == EM_OK)
+    status = find_styles(dialog, source, error);
+  if (status != EM_OK)
+    return status;
+  close_thinking(dialog);
+  return find_guarded(dialog, source, error);
+}
+
 static em_status read_template(em_dialog *dialog, const em_gguf *gguf, em_error *error) {
   em_text source;
   em_error problem = {0};
-  if (!em_gguf_get_text(gguf, "tokenizer.chat_template", &source))
-    return EM_OK;
-  em_status status = em_template_new(source.text, source.bytes, &dialog->template_, &problem);
-  if (status == EM_OK) {
-    status = find_style(dialog, source, error);
-    return status == EM_OK ? find_guarded(dialog, source, error) : status;
+  em_status status;
+  if (em_gguf_get_text(gguf, "tokenizer.chat_template", &source)) {
+    status = em_template_new(source.text, source.bytes, &dialog->template_, &problem);
+    if (status == EM_OK)
+      return use_template(dialog, source, error);
+    dialog->template_problem = strdup(problem.text);
+    if (status == EM_ERR_NO_MEMORY || !dialog->template_problem)
+      return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template");
+    em_log(EM_LOG_WARNING, "the chat template cannot be used: %s", problem.text);
   }
-  dialog->template_problem = strdup(problem.text);
-  if (status == EM_ERR_NO_MEMORY || !dialog->template_problem)
-    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template");
-  em_log(EM_LOG_WARNING, "the chat template cannot be used: %s", problem.text);
-  return EM_OK;
+  dialog->fallback = em_fallback_find(dialog->tokenizer);
+  if (!dialog->fallback)
+    return EM_OK;
+  source = (em_text){dialog->fallback->template_, strlen(dialog->fallback->template_)};
+  status = em_template_new(source.text, source.bytes, &dialog->template_, error);
+  return status == EM_OK ? use_template(dialog, source, error) : status;
 }
 
 /* --- The dialog ------------------------------------------------------------------------------------------------------ */
@@ -220,8 +275,20 @@ const char *em_dialog_template_problem(const em_dialog *dialog) {
   return dialog->template_problem;
 }
 
-const em_reply_style *em_dialog_style(const em_dialog *dialog) {
-  return &dialog->style;
+const char *em_dialog_fallback(const em_dialog *dialog) {
+  return dialog->fallback ? dialog->fallback->name : NULL;
+}
+
+const char *em_dialog_own_stop(const em_dialog *dialog) {
+  return dialog->fallback ? dialog->fallback->stop : NULL;
+}
+
+bool em_dialog_knows_thinking(const em_dialog *dialog) {
+  return dialog->thinking_key != NULL;
+}
+
+const em_reply_style *em_dialog_style(const em_dialog *dialog, em_thinking thinking) {
+  return &dialog->styles[thinking];
 }
 
 /* Each token's bytes behind one another in *text, and where they are. Marks of the template are not for answers to write. */
@@ -299,8 +366,37 @@ static em_status render_context(const em_dialog *dialog, const em_json *context,
   return status == EM_OK ? EM_OK : em_fail(error, status, "%s", first.text);
 }
 
-static em_status render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
-                        em_rendered *out, em_error *error) {
+/* Appends text of the template's own. */
+static em_status append_own(em_rendered *rendered, const char *text, em_error *error) {
+  size_t bytes = strlen(text);
+  em_span *last = rendered->n_spans > 0 ? &rendered->spans[rendered->n_spans - 1] : NULL;
+  char *grown = em_realloc_array(rendered->text, rendered->bytes + bytes + 1, 1);
+  if (!grown)
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt");
+  rendered->text = grown;
+  memcpy(grown + rendered->bytes, text, bytes + 1);
+  if (last && last->from_template) {
+    last->bytes += bytes;
+  } else {
+    em_span *spans = em_realloc_array(rendered->spans, rendered->n_spans + 1, sizeof *spans);
+    if (!spans)
+      return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the prompt");
+    rendered->spans = spans;
+    spans[rendered->n_spans++] = (em_span){rendered->bytes, bytes, true};
+  }
+  rendered->bytes += bytes;
+  return EM_OK;
+}
+
+/* Whether the prompt ends with what opens thinking. */
+static bool ends_opened(const em_dialog *dialog, const em_rendered *rendered) {
+  const char *opened = dialog->styles[EM_THINK_AUTO].opened;
+  size_t bytes = strlen(opened);
+  return bytes > 0 && rendered->bytes >= bytes && memcmp(rendered->text + rendered->bytes - bytes, opened, bytes) == 0;
+}
+
+static em_status render(const em_dialog *dialog, const em_message *messages, size_t n_messages,
+                        const em_prompt_settings *settings, em_rendered *out, em_error *error) {
   em_status status = EM_OK;
   /* A message is an object and its two members. */
   em_json *nodes = em_calloc(n_messages, 3 * sizeof *nodes);
@@ -308,6 +404,7 @@ static em_status render(const em_dialog *dialog, const em_message *messages, siz
   em_json bos = token_value(dialog->tokenizer, em_tokenizer_bos(dialog->tokenizer));
   em_json eos = token_value(dialog->tokenizer, em_tokenizer_eos(dialog->tokenizer));
   em_json asks = {.kind = EM_JSON_BOOL, .boolean = true}, tools = {.kind = EM_JSON_NULL}, documents = tools;
+  em_json thinks = {.kind = EM_JSON_BOOL, .boolean = settings->thinking == EM_THINK_ON};
   if (!nodes && n_messages > 0)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for %zu messages", n_messages));
   for (size_t i = n_messages; i > 0; i--) {
@@ -321,24 +418,53 @@ static em_status render(const em_dialog *dialog, const em_message *messages, siz
     node[0].next = list.first;
     list.first = &node[0];
   }
+  if (settings->thinking != EM_THINK_AUTO && dialog->thinking_key)
+    put_member(&context, &thinks, dialog->thinking_key);
   put_member(&context, &documents, "documents");
   put_member(&context, &tools, "tools");
   put_member(&context, &eos, "eos_token");
   put_member(&context, &bos, "bos_token");
   put_member(&context, &asks, "add_generation_prompt");
   put_member(&context, &list, "messages");
-  EM_TRY(render_context(dialog, &context, &tools, now_unix_s, out, error));
+  EM_TRY(render_context(dialog, &context, &tools, settings->now_unix_s, out, error));
+  if (settings->thinking == EM_THINK_OFF && dialog->closing[0] && ends_opened(dialog, out))
+    EM_TRY(append_own(out, dialog->closing, error));
 fail:
   free(nodes);
   return status;
 }
 
-em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
-                           em_buffer *out, em_error *error) {
+/* The switch that most templates know, then the one that some know: it is there where prompts with and without it
+ * differ. */
+static em_status find_thinking_key(em_dialog *dialog, em_text source, em_error *error) {
+  static const char *const keys[] = {"enable_thinking", "thinking"};
+  const em_message question = {"user", "x", 1};
+  em_status status = EM_OK;
+  for (size_t i = 0; i < sizeof keys / sizeof keys[0] && status == EM_OK; i++) {
+    em_rendered with = {0}, without = {0};
+    if (!memmem(source.text, source.bytes, keys[i], strlen(keys[i])))
+      continue;
+    dialog->thinking_key = keys[i];
+    status = render(dialog, &question, 1, &(em_prompt_settings){.thinking = EM_THINK_ON}, &with, NULL);
+    if (status == EM_OK)
+      status = render(dialog, &question, 1, &(em_prompt_settings){.thinking = EM_THINK_OFF}, &without, NULL);
+    bool differ = status == EM_OK && (with.bytes != without.bytes || memcmp(with.text, without.text, with.bytes) != 0);
+    em_rendered_clear(&with);
+    em_rendered_clear(&without);
+    if (differ)
+      return EM_OK;
+    dialog->thinking_key = NULL;
+  }
+  /* A template that refuses a question of one message, or takes too long for it, is none that shows its switch. */
+  return status == EM_ERR_NO_MEMORY ? em_fail(error, status, "no memory for the chat template") : EM_OK;
+}
+
+em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages,
+                           const em_prompt_settings *settings, em_buffer *out, em_error *error) {
   em_status status = EM_OK;
   em_rendered rendered = {0};
   if (dialog->template_) {
-    EM_TRY(render(dialog, messages, n_messages, now_unix_s, &rendered, error));
+    EM_TRY(render(dialog, messages, n_messages, settings, &rendered, error));
     em_buffer_append(out, rendered.text, rendered.bytes);
   } else {
     for (size_t i = 0; i < n_messages; i++)
@@ -380,17 +506,17 @@ fail:
   return status;
 }
 
-em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
-                           em_tokens *out, em_error *error) {
+em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages,
+                           const em_prompt_settings *settings, em_tokens *out, em_error *error) {
   em_status status = EM_OK;
   em_buffer text = {0};
   em_rendered rendered = {0};
   size_t n_before = out->n;
   if (dialog->template_) {
-    EM_TRY(render(dialog, messages, n_messages, now_unix_s, &rendered, error));
+    EM_TRY(render(dialog, messages, n_messages, settings, &rendered, error));
     EM_TRY(tokenize_rendered(dialog, &rendered, out, error));
   } else {
-    EM_TRY(em_dialog_render(dialog, messages, n_messages, now_unix_s, &text, error));
+    EM_TRY(em_dialog_render(dialog, messages, n_messages, settings, &text, error));
     EM_TRY(add_bos(dialog, out, error));
     EM_TRY(em_tokenize(dialog->tokenizer, text.data ? text.data : "", text.bytes, EM_TOKENIZE_PLAIN, out, error));
   }

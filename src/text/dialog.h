@@ -21,14 +21,26 @@ void em_dialog_free(em_dialog *dialog);
 
 const em_tokenizer *em_dialog_tokenizer(const em_dialog *dialog);
 
-/* Whether the file has a usable chat template. Without one, em_dialog_prompt continues the text of the messages. */
+/* Whether there is a format for conversations: the file's chat template, or a fallback in its place. Without one,
+ * em_dialog_prompt continues the text of the messages. */
 bool em_dialog_has_template(const em_dialog *dialog);
 /* Why the file's template cannot be used, or NULL (there is none, or it is fine). */
 const char *em_dialog_template_problem(const em_dialog *dialog);
+/* The name of the fallback that stands in for a template of the file, chosen by its vocabulary: "ChatML", "Llama 2" or
+ * "Alpaca". NULL: none does. Static. People are to be told, because the model may have learned another format. */
+const char *em_dialog_fallback(const em_dialog *dialog);
+
+/* Whether the model shall think before it answers. AUTO leaves it to the template. ON and OFF are passed to a template
+ * that has a switch for it (em_dialog_knows_thinking); with OFF, thinking that the prompt opens nevertheless is closed
+ * again. */
+typedef enum em_thinking { EM_THINK_AUTO, EM_THINK_ON, EM_THINK_OFF, EM_N_THINKING } em_thinking;
+
+/* Whether the template has a switch for thinking: prompts with and without it differ. */
+bool em_dialog_knows_thinking(const em_dialog *dialog);
 
 /* How the model marks thinking and tool calls, found by looking at its template; without a template everything is
  * content. */
-const em_reply_style *em_dialog_style(const em_dialog *dialog);
+const em_reply_style *em_dialog_style(const em_dialog *dialog, em_thinking thinking);
 
 typedef struct em_message {
   const char *role; /* "system", "user", "assistant" */
@@ -36,16 +48,21 @@ typedef struct em_message {
   size_t bytes;
 } em_message;
 
-/* Renders and tokenizes a conversation that the assistant is to answer, appending to *out (with BOS where the file asks for it
- * and the template has not written one itself). Without a template: the texts of all messages are joined as they are, so that
- * the model continues them. now_unix_s: the time templates may print. Errors: as em_template_render (a template that refuses a
- * conversation, one with a system message say, gives EM_ERR_FORMAT with its own words) and em_tokenize. */
-em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
-                           em_tokens *out, em_error *error) EM_MUST_USE;
+typedef struct em_prompt_settings {
+  int64_t now_unix_s; /* the time templates may print */
+  em_thinking thinking;
+} em_prompt_settings;
+
+/* Renders and tokenizes a conversation that the assistant is to answer, appending to *out (with BOS where the file asks
+ * for it and the template has not written one itself). Without a template: the texts of all messages are joined as they
+ * are, so that the model continues them. Errors: as em_template_render (a template that refuses a conversation, one
+ * with a system message say, gives EM_ERR_FORMAT with its own words) and em_tokenize. */
+em_status em_dialog_prompt(const em_dialog *dialog, const em_message *messages, size_t n_messages,
+                           const em_prompt_settings *settings, em_tokens *out, em_error *error) EM_MUST_USE;
 
 /* The text of the rendered prompt, for `render`: an em_buffer the caller clears. */
-em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages, int64_t now_unix_s,
-                           em_buffer *out, em_error *error) EM_MUST_USE;
+em_status em_dialog_render(const em_dialog *dialog, const em_message *messages, size_t n_messages,
+                           const em_prompt_settings *settings, em_buffer *out, em_error *error) EM_MUST_USE;
 
 /* --- One answer ------------------------------------------------------------------------------------------------------ */
 
@@ -64,6 +81,7 @@ typedef struct em_reply_params {
   const char *const *stops; /* [n_stops], and continues: as in em_reply_new. They are watched in all the model writes */
   size_t n_stops;
   bool continues;
+  em_thinking thinking; /* as in the settings of the prompt */
   /* Takes the deltas of every kind; text buffers then stay empty and may be NULL. NULL, as in em_reply_new: content
    * goes to the text buffers, thinking is dropped. */
   em_delta_sink sink;

@@ -7,7 +7,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
-#include "text/dialog.h"
+#include "text/dialog-private.h"
 
 typedef struct stop_string {
   size_t bytes;
@@ -44,6 +44,17 @@ static void find_borders(stop_string *stop) {
   }
 }
 
+/* There is room for one more. An empty one ends nothing. */
+static void add_stop(em_reply *reply, const char *text) {
+  stop_string *stop = &reply->stops[reply->n_stops];
+  stop->bytes = strlen(text);
+  if (stop->bytes == 0)
+    return;
+  memcpy(stop->text, text, stop->bytes);
+  find_borders(stop);
+  reply->n_stops++;
+}
+
 static bool take_delta(void *user, const em_delta *delta) {
   em_reply *reply = user;
   if (reply->sink)
@@ -66,23 +77,19 @@ em_status em_reply_open(const em_dialog *dialog, const em_reply_params *params, 
     if (!em_utf8_valid(params->stops[i], bytes))
       return em_fail(error, EM_ERR_ARGUMENT, "a stop string is not valid UTF-8");
   }
-  reply = em_calloc(1, sizeof *reply + n_stops * sizeof reply->stops[0]);
+  const char *own_stop = params->continues || params->plain ? NULL : em_dialog_own_stop(dialog);
+  reply = em_calloc(1, sizeof *reply + (n_stops + 1) * sizeof reply->stops[0]);
   if (!reply)
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the answer");
   reply->tokenizer = em_dialog_tokenizer(dialog);
-  reply->style = params->continues || params->plain ? &plain : em_dialog_style(dialog);
+  reply->style = params->continues || params->plain ? &plain : em_dialog_style(dialog, params->thinking);
   reply->sink = params->sink;
   reply->user = params->user;
   em_detok_init(&reply->detok, reply->tokenizer, false, !params->continues);
-  for (size_t i = 0; i < n_stops; i++) {
-    stop_string *stop = &reply->stops[reply->n_stops];
-    stop->bytes = strlen(params->stops[i]);
-    if (stop->bytes == 0)
-      continue;
-    memcpy(stop->text, params->stops[i], stop->bytes);
-    find_borders(stop);
-    reply->n_stops++;
-  }
+  for (size_t i = 0; i < n_stops; i++)
+    add_stop(reply, params->stops[i]);
+  if (own_stop)
+    add_stop(reply, own_stop);
   em_splitter_params splitting = {.style = reply->style,
                                   .sink = take_delta,
                                   .user = reply,

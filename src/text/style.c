@@ -134,6 +134,8 @@ static em_status render_with(const em_style_params *params, const char *tools, c
   em_json_write_string(&text, params->eos, strlen(params->eos));
   if (params->has_thinking || answer[0])
     em_buffer_appendf(&text, ",\"enable_thinking\":%s", params->thinking || answer[0] ? "true" : "false");
+  if (params->thinking_key && (params->has_thinking || answer[0]))
+    em_buffer_appendf(&text, ",\"%s\":%s", params->thinking_key, params->thinking || answer[0] ? "true" : "false");
   em_buffer_append_text(&text, "}");
   if (!arena || text.failed)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for the chat template"));

@@ -15,6 +15,7 @@ typedef struct em_style_params {
   /* Whether the prompts to come ask for thinking: the variable enable_thinking that most templates know, which is not
    * set where has_thinking is false. */
   bool has_thinking, thinking;
+  const char *thinking_key; /* another name of that variable, which is set too; or NULL */
   int64_t now_unix_s;
 } em_style_params;
 

@@ -26,6 +26,7 @@ typedef struct {
   GSocketConnection *stream;
   GDBusConnection *connection;
   GHashTable *finished; /* request id -> "finish" or "error-name" */
+  GString *text;        /* of all answers since it was emptied */
   guint n_pending;
   GHashTable *replies; /* error name, or "" -> how many calls ended so */
 } Peer;
@@ -42,6 +43,15 @@ static void on_finished(GDBusConnection *connection, const char *sender, const c
     finish = error;
   CHECK(!g_hash_table_contains(peer->finished, &request));
   g_hash_table_insert(peer->finished, g_memdup2(&request, sizeof request), g_strdup(finish));
+}
+
+static void on_delta(GDBusConnection *connection, const char *sender, const char *path, const char *interface,
+                     const char *name, GVariant *parameters, gpointer user_data) {
+  Peer *peer = user_data;
+  const char *text;
+
+  g_variant_get(parameters, "(t&s)", NULL, &text);
+  g_string_append(peer->text, text);
 }
 
 static void spawn(Peer *peer) {
@@ -63,11 +73,14 @@ static void peer_start(Peer *peer) {
   spawn(peer);
   peer->finished = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
   peer->replies = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+  peer->text = g_string_new(NULL);
   peer->connection = g_dbus_connection_new_sync(G_IO_STREAM(peer->stream), NULL,
                                                 G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT, NULL, NULL, NULL);
   CHECK(peer->connection != NULL);
   g_dbus_connection_signal_subscribe(peer->connection, NULL, INTERFACE, "Finished", OBJECT_PATH, NULL,
                                      G_DBUS_SIGNAL_FLAGS_NONE, on_finished, peer, NULL);
+  g_dbus_connection_signal_subscribe(peer->connection, NULL, INTERFACE, "Delta", OBJECT_PATH, NULL,
+                                     G_DBUS_SIGNAL_FLAGS_NONE, on_delta, peer, NULL);
 }
 
 static void on_exit_seen(GObject *source, GAsyncResult *result, gpointer user_data) {
@@ -94,6 +107,8 @@ static void peer_end(Peer *peer) {
   g_clear_object(&peer->process);
   g_clear_pointer(&peer->finished, g_hash_table_unref);
   g_clear_pointer(&peer->replies, g_hash_table_unref);
+  if (peer->text)
+    g_string_free(g_steal_pointer(&peer->text), TRUE);
 }
 
 /* The name of the error that the call ends with, or "". */
@@ -246,6 +261,39 @@ static void test_settings(Peer *peer) {
   CHECK_ASK(question_of("the sun", "top-k", g_variant_new_uint32(G_MAXUINT)), "length");
   CHECK_ASK(question_of("the sun", "seed", g_variant_new_uint64(G_MAXUINT64)), "length");
   CHECK_ASK(question_of("the sun", "max-tokens", g_variant_new_uint32(G_MAXUINT)), "context");
+}
+
+/* Answers that follow a schema or a grammar, and what is no usable one. */
+static void test_constraints(Peer *peer) {
+  static const char *const schema = "{\"type\":\"object\",\"properties\":{\"good\":{\"type\":\"boolean\"}},"
+                                    "\"required\":[\"good\"],\"additionalProperties\":false}";
+  static const char *const grammars[] = {"", "root ::= (", "root ::= other", "this is none"};
+  static const char *const schemas[] = {"", "{", "[]", "{\"type\":\"what\"}", "{\"$ref\":\"#/$defs/none\"}"};
+  g_autofree char *deep = g_strnfill(60000, '(');
+  GVariantBuilder messages;
+
+  for (guint i = 0; i < G_N_ELEMENTS(grammars); i++)
+    CHECK_ASK(question_of("the sun", "grammar", g_variant_new_string(grammars[i])), ERROR("Argument"));
+  for (guint i = 0; i < G_N_ELEMENTS(schemas); i++)
+    CHECK_ASK(question_of("the sun", "json-schema", g_variant_new_string(schemas[i])), ERROR("Argument"));
+  CHECK_ASK(question_of("the sun", "grammar", g_variant_new_string(deep)), ERROR("Argument"));
+  CHECK_ASK(question_of("the sun", "grammar", g_variant_new_uint32(1)), ERROR("Argument"));
+  g_variant_builder_init(&messages, G_VARIANT_TYPE("a(ss)"));
+  g_variant_builder_add(&messages, "(ss)", "user", "the sun");
+  CHECK_ASK(g_variant_new("(a(ss)@a{sv})", &messages,
+                          g_variant_new_parsed("{'json-schema': <'{}'>, 'grammar': <'root ::= \"a\"'>}")),
+            ERROR("Argument"));
+  g_string_truncate(peer->text, 0);
+  CHECK_ASK(question_of("the sun", "grammar", g_variant_new_string("root ::= \"yes\" \"!\"")), "stop");
+  CHECK_TEXT(peer->text->str, "yes!");
+  g_string_truncate(peer->text, 0);
+  CHECK_ASK(question_of("the sun", "json-schema", g_variant_new_string(schema)), "stop");
+  if (!g_regex_match_simple("^\\s*\\{\\s*\"good\"\\s*:\\s*(true|false)\\s*\\}$", peer->text->str, 0, 0)) {
+    fprintf(stderr, "the answer is %s\n", peer->text->str);
+    CHECK(!"the answer follows the schema");
+  }
+  CHECK_ASK(question_of("the sun", "think", g_variant_new_boolean(FALSE)), "length");
+  CHECK_ASK(question_of("the sun", "think", g_variant_new_string("no")), ERROR("Argument"));
 }
 
 static void test_texts(Peer *peer) {
@@ -507,6 +555,7 @@ int main(int argc, char **argv) {
   test_process(&peer);
   test_loads(&peer);
   test_settings(&peer);
+  test_constraints(&peer);
   test_texts(&peer);
   test_floods(&peer);
   peer_end(&peer);

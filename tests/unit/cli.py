@@ -144,6 +144,31 @@ def test_run(model):
         check(word in err, f"--stats says {word}")
 
 
+def test_bound(model, folder):
+    """Answers that must follow a schema or a grammar."""
+    schema, grammar, wrong = (os.path.join(folder, name) for name in ("s.json", "g.gbnf", "wrong"))
+    with open(schema, "w") as file:
+        json.dump({"type": "object", "properties": {"n": {"enum": [1, 2, 30]}, "ok": {"type": "boolean"}},
+                   "required": ["n", "ok"], "additionalProperties": False}, file)
+    with open(grammar, "w") as file:
+        file.write('root ::= (" the" | " one") " day."')
+    with open(wrong, "w") as file:
+        file.write("root ::= nothing")
+    for seed in "123":
+        for more in ((), ("--raw",), ("--temperature", "0")):
+            out, _ = run("run", model, "-p", "the little", "-n", "80", "--seed", seed, "--schema", schema, *more)
+            answer = json.loads(out)
+            check(set(answer) == {"n", "ok"} and answer["n"] in (1, 2, 30) and answer["ok"] in (True, False), f"{out}")
+        out, _ = run("run", model, "-p", "the little", "--seed", seed, "--grammar", grammar)
+        check(out in (" the day.", " one day."), f"an answer by a grammar: {out!r}")
+    run("run", model, "-p", "x", "--grammar", wrong, code=1)
+    run("run", model, "-p", "x", "--schema", wrong, code=1)
+    run("run", model, "-p", "x", "--schema", folder + "/none", code=1)
+    run("run", model, "-p", "x", "--schema", schema, "--grammar", grammar, code=2)
+    run("run", model, "-p", "x", "--think", "deep", code=2)
+    run("run", model, "-p", "x", "-n", "2", "--think", "off")
+
+
 def test_parse_reply(folder):
     file = folder + "/calls.jinja"
     with open(file, "w") as f:
@@ -378,6 +403,7 @@ def main():
         test_failures(model, folder)
         test_run(model)
         test_match(folder)
+        test_bound(model, folder)
         test_templates(folder)
         test_logits(wide, folder)
         test_split(model, folder)

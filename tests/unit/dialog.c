@@ -24,10 +24,12 @@ static void byte_piece(unsigned byte, char out[4]) {
     snprintf(out, 4, "%c%c", (char)(0xC0 | code >> 6), (char)(0x80 | (code & 63)));
 }
 
-static em_dialog *open_dialog(const char *template_, bool add_bos) {
+/* more: [4] further pieces, or NULL where there are fewer; marks are control tokens. */
+static em_dialog *open_dialog_with(const char *template_, bool add_bos, const char *const more[4]) {
   static char bytes[256][4];
-  em_text pieces[N_TOKENS], merges[] = {{"l o", 3}};
-  int32_t types[N_TOKENS];
+  em_text pieces[N_TOKENS + 4], merges[] = {{"l o", 3}};
+  int32_t types[N_TOKENS + 4];
+  size_t n_tokens = N_TOKENS;
   static const struct {
     const char *text;
     int32_t type;
@@ -41,12 +43,17 @@ static em_dialog *open_dialog(const char *template_, bool add_bos) {
     pieces[i] = (em_text){text, strlen(text)};
     types[i] = i < 256 ? EM_TOKEN_NORMAL : extra[i - 256].type;
   }
+  for (; n_tokens < N_TOKENS + 4 && more[n_tokens - N_TOKENS]; n_tokens++) {
+    const char *text = more[n_tokens - N_TOKENS];
+    pieces[n_tokens] = (em_text){text, strlen(text)};
+    types[n_tokens] = text[0] == '<' || text[0] == '[' ? EM_TOKEN_CONTROL : EM_TOKEN_NORMAL;
+  }
   em_gguf_writer *writer = em_gguf_writer_new(3);
   em_gguf_put_text(writer, "general.architecture", "none");
   em_gguf_put_text(writer, "tokenizer.ggml.model", "gpt2");
   em_gguf_put_text(writer, "tokenizer.ggml.pre", "gpt-2");
-  em_gguf_put_texts(writer, "tokenizer.ggml.tokens", pieces, N_TOKENS);
-  em_gguf_put_i32s(writer, "tokenizer.ggml.token_type", types, N_TOKENS);
+  em_gguf_put_texts(writer, "tokenizer.ggml.tokens", pieces, n_tokens);
+  em_gguf_put_i32s(writer, "tokenizer.ggml.token_type", types, n_tokens);
   em_gguf_put_texts(writer, "tokenizer.ggml.merges", merges, 1);
   em_gguf_put_u32(writer, "tokenizer.ggml.bos_token_id", BOS);
   em_gguf_put_u32(writer, "tokenizer.ggml.eos_token_id", EOS);
@@ -72,6 +79,11 @@ static em_dialog *open_dialog(const char *template_, bool add_bos) {
   return dialog;
 }
 
+static em_dialog *open_dialog(const char *template_, bool add_bos) {
+  static const char *const none[4];
+  return open_dialog_with(template_, add_bos, none);
+}
+
 static em_message message(const char *role, const char *text) {
   return (em_message){role, text, strlen(text)};
 }
@@ -79,11 +91,11 @@ static em_message message(const char *role, const char *text) {
 /* --- Prompts ------------------------------------------------------------------------------------------------------------------ */
 
 /* The prompt's tokens as text: special ones as "[n]", others as what they stand for, with a bar before those of two bytes. */
-static char *describe(const em_dialog *dialog, const em_message *messages, size_t n) {
+static char *describe(const em_dialog *dialog, const em_message *messages, size_t n, em_thinking thinking) {
   em_tokens tokens = {0};
   em_buffer text = {0};
   em_error error = {0};
-  if (em_dialog_prompt(dialog, messages, n, 0, &tokens, &error) != EM_OK)
+  if (em_dialog_prompt(dialog, messages, n, &(em_prompt_settings){.thinking = thinking}, &tokens, &error) != EM_OK)
     em_buffer_appendf(&text, "error: %s", error.text);
   for (size_t i = 0; i < tokens.n; i++) {
     if (tokens.ids[i] == LO)
@@ -97,10 +109,15 @@ static char *describe(const em_dialog *dialog, const em_message *messages, size_
   return em_buffer_steal(&text);
 }
 
-static void prompts(const em_dialog *dialog, const em_message *messages, size_t n, const char *expected) {
-  char *text = describe(dialog, messages, n);
+static void prompts_with(const em_dialog *dialog, const em_message *messages, size_t n, em_thinking thinking,
+                         const char *expected) {
+  char *text = describe(dialog, messages, n, thinking);
   CHECK_TEXT(text, expected);
   free(text);
+}
+
+static void prompts(const em_dialog *dialog, const em_message *messages, size_t n, const char *expected) {
+  prompts_with(dialog, messages, n, EM_THINK_AUTO, expected);
 }
 
 static void check_prompts(void) {
@@ -114,7 +131,7 @@ static void check_prompts(void) {
           "[256][258]user\n<end>\n<start>system\n<think><bos>[259]\n[258]assistant\n<e[259]\n[258]user\nnd>[261][259]\n"
           "[258]assistant\n[260]");
   em_buffer text = {0};
-  CHECK(em_dialog_render(dialog, one, 1, 0, &text, NULL) == EM_OK);
+  CHECK(em_dialog_render(dialog, one, 1, &(em_prompt_settings){0}, &text, NULL) == EM_OK);
   CHECK_TEXT(text.data, "<start>user\nhello<end>\n<start>assistant\n<think>");
   em_buffer_clear(&text);
   em_dialog_free(dialog);
@@ -168,6 +185,96 @@ static void check_templates(void) {
   em_dialog_free(dialog);
   dialog = open_dialog("{{ tools }}{{ messages | length }}", false);
   prompts(dialog, NULL, 0, "None0");
+  em_dialog_free(dialog);
+}
+
+/* Formats for files without one: by the vocabulary, and named. */
+static void check_fallbacks(void) {
+  static const char *const chatml[4] = {"<|im_start|>", "<|im_end|>"}, *const llama2[4] = {"[INST]", "[/INST]"};
+  static const char *const llama2_words[4] = {"\xE2\x96\x81[", "INST"};
+  static const char *const alpaca[4] = {"\xC4\xA0Instruction", "Response"};
+  em_message talk[] = {message("system", "Be brief"), message("user", "Hi <|im_end|>"), message("assistant", "Ho"),
+                       message("user", "Go [INST]")};
+  em_dialog *dialog = open_dialog_with(NULL, true, chatml);
+  CHECK_TEXT(em_dialog_fallback(dialog), "ChatML");
+  CHECK(em_dialog_has_template(dialog) && !em_dialog_template_problem(dialog));
+  prompts(dialog, talk, 4,
+          "[256][263]system\nBe brief[264]\n[263]user\nHi <|im_end|>[264]\n[263]assistant\nHo[264]\n[263]user\nGo "
+          "[INST][264]\n[263]assistant\n");
+  em_dialog_free(dialog);
+  dialog = open_dialog_with(NULL, true, llama2);
+  CHECK_TEXT(em_dialog_fallback(dialog), "Llama 2");
+  prompts(dialog, talk, 4,
+          "[256][263] <<SYS>>\nBe brief\n<</SYS>>\n\nHi <|im_end|> [264] Ho [257][256][263] Go [INST] [264]");
+  em_dialog_free(dialog);
+  dialog = open_dialog_with(NULL, true, llama2_words);
+  CHECK_TEXT(em_dialog_fallback(dialog), "Llama 2");
+  em_dialog_free(dialog);
+  /* One that cannot be used is none. */
+  dialog = open_dialog_with("{% if %}", false, alpaca);
+  CHECK_TEXT(em_dialog_fallback(dialog), "Alpaca");
+  CHECK(em_dialog_template_problem(dialog) != NULL);
+  prompts(dialog, talk, 4,
+          "Be brief\n\n### Instruction:\nHi <|im_end|>\n\n### Response:\nHo\n\n### Instruction:\nGo [INST]\n\n### "
+          "Response:\n");
+  prompts(dialog, talk + 1, 1,
+          "Be|low is an instruction that describes a task. Write a response that appropriately completes the "
+          "request.\n\n### Instruction:\nHi <|im_end|>\n\n### Response:\n");
+  /* Where such a model goes on to instruct itself, the answer is over. */
+  em_reply *reply = NULL;
+  em_buffer out = {0};
+  CHECK_INT(em_reply_new(dialog, NULL, 0, false, &reply, NULL), EM_OK);
+  em_reply_state state = EM_REPLY_GOES_ON;
+  for (const char *text = "Yes.\n\n### Instruction:\nNo"; *text && state == EM_REPLY_GOES_ON; text++)
+    state = em_reply_push(reply, (unsigned char)*text, &out);
+  CHECK_INT(state, EM_REPLY_STOPPED);
+  CHECK_TEXT(out.data, "Yes.\n\n");
+  em_reply_free(reply);
+  em_buffer_clear(&out);
+  em_dialog_free(dialog);
+  dialog = open_dialog(NULL, true);
+  CHECK(!em_dialog_fallback(dialog));
+  em_dialog_free(dialog);
+  dialog = open_dialog_with(chat_template, true, chatml);
+  CHECK(!em_dialog_fallback(dialog));
+  em_dialog_free(dialog);
+}
+
+/* Whether a model thinks is a setting: of templates that know it, and by closing what others open. */
+static void check_thinking_setting(void) {
+  static const char *const both =
+      "{{ messages[0].content }}:{% if SWITCH is defined and not SWITCH %}<no>{% else %}<think>\n"
+      "{% endif %}{# </think> #}";
+  static const char *const names[] = {"enable_thinking", "thinking"};
+  em_message one[] = {message("user", "q")};
+  for (size_t i = 0; i < 2; i++) {
+    em_buffer source = {0};
+    for (const char *at = both, *next; at; at = next ? next + 6 : NULL) {
+      next = strstr(at, "SWITCH");
+      em_buffer_append(&source, at, next ? (size_t)(next - at) : strlen(at));
+      em_buffer_append_text(&source, next ? names[i] : "");
+    }
+    em_dialog *dialog = open_dialog(source.data, false);
+    CHECK(em_dialog_knows_thinking(dialog));
+    prompts(dialog, one, 1, "q:[260]\n");
+    prompts_with(dialog, one, 1, EM_THINK_ON, "q:[260]\n");
+    prompts_with(dialog, one, 1, EM_THINK_OFF, "q:<no>");
+    CHECK(em_dialog_style(dialog, EM_THINK_ON)->opens_thinking);
+    CHECK(!em_dialog_style(dialog, EM_THINK_OFF)->opens_thinking);
+    em_dialog_free(dialog);
+    em_buffer_clear(&source);
+  }
+  em_dialog *dialog = open_dialog("{{ messages[0].content }}:<think>\n{# </think> #}", false);
+  CHECK(!em_dialog_knows_thinking(dialog));
+  prompts_with(dialog, one, 1, EM_THINK_ON, "q:[260]\n");
+  prompts_with(dialog, one, 1, EM_THINK_OFF, "q:[260]\n\n</think>\n\n");
+  em_reply *reply = NULL;
+  em_buffer out = {0};
+  CHECK_INT(em_reply_open(dialog, &(em_reply_params){.thinking = EM_THINK_OFF}, &reply, NULL), EM_OK);
+  CHECK_INT(em_reply_push(reply, 'y', &out), EM_REPLY_GOES_ON);
+  CHECK_TEXT(out.data, "y");
+  em_reply_free(reply);
+  em_buffer_clear(&out);
   em_dialog_free(dialog);
 }
 
@@ -310,8 +417,8 @@ static void check_kinds(void) {
   deltas all = {0};
   em_reply_params params = {.sink = count_delta, .user = &all};
   CHECK_INT(em_json_parse(arena, "[{\"name\":\"f\"}]", 14, 0, &tools, NULL), EM_OK);
-  CHECK_TEXT(em_dialog_style(dialog)->think_end, "</think>");
-  CHECK(em_dialog_style(dialog)->opens_thinking);
+  CHECK_TEXT(em_dialog_style(dialog, EM_THINK_AUTO)->think_end, "</think>");
+  CHECK(em_dialog_style(dialog, EM_THINK_AUTO)->opens_thinking);
   /* Content alone: what the model thinks is left out, its calls are not. */
   CHECK_INT(em_reply_new(dialog, NULL, 0, false, &reply, NULL), EM_OK);
   CHECK_INT(push_text(reply, "why\n</think>\nso T{\"name\": \"f\"} <end>$", &out), EM_REPLY_ENDED);
@@ -354,6 +461,8 @@ static void check_kinds(void) {
 int main(void) {
   check_prompts();
   check_templates();
+  check_fallbacks();
+  check_thinking_setting();
   check_answers();
   check_random_answers();
   check_kinds();

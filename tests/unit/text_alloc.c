@@ -92,7 +92,7 @@ static em_status go(const em_gguf *gguf, em_error *error) {
   em_constraint *bound = NULL;
   em_status status = em_dialog_new(gguf, &dialog, error);
   if (status == EM_OK)
-    status = em_dialog_prompt(dialog, messages, 2, 0, &tokens, error);
+    status = em_dialog_prompt(dialog, messages, 2, &(em_prompt_settings){0}, &tokens, error);
   if (status == EM_OK)
     status = em_reply_new(dialog, stops, 1, false, &reply, error);
   for (const char *c = "an sto answer sto"; *c && status == EM_OK; c++)

@@ -63,6 +63,18 @@ const em_type_info *em_type_get(uint32_t type);
  * overflows. */
 bool em_type_row_bytes(uint32_t type, uint64_t n, uint64_t *out);
 
+/* A block of a codebook type (IQ1, IQ2, IQ3) as whole numbers: value i = d * factor * scale[i / 16] * q[i], exactly.
+ * factor is a power of two of the type's own; scales are odd, at most 31. */
+typedef struct em_iq_block {
+  float factor;
+  uint16_t d; /* the bits of a half */
+  uint8_t scale[16];
+  int8_t q[256];
+} em_iq_block;
+
+/* Takes a block at src apart, which needs no alignment. False for other types. */
+bool em_iq_split(em_type type, const void *src, em_iq_block *out);
+
 /* IEEE half and bfloat16, round to nearest even; exact in the other direction. */
 float em_f16_to_f32(uint16_t half);
 uint16_t em_f32_to_f16(float value);

@@ -32,9 +32,14 @@ typedef struct bench {
 } bench;
 
 static const em_type layout_types[EM_N_LAYOUTS] = {
-    [EM_LAYOUT_F32] = EM_TYPE_F32,   [EM_LAYOUT_F16] = EM_TYPE_F16,   [EM_LAYOUT_BF16] = EM_TYPE_BF16,
-    [EM_LAYOUT_Q8] = EM_TYPE_Q8_0,   [EM_LAYOUT_Q4_0] = EM_TYPE_Q4_0, [EM_LAYOUT_Q4_K] = EM_TYPE_Q4_K,
-    [EM_LAYOUT_Q5_K] = EM_TYPE_Q5_K, [EM_LAYOUT_Q6_K] = EM_TYPE_Q6_K};
+    [EM_LAYOUT_F32] = EM_TYPE_F32,     [EM_LAYOUT_F16] = EM_TYPE_F16,       [EM_LAYOUT_BF16] = EM_TYPE_BF16,
+    [EM_LAYOUT_Q8] = EM_TYPE_Q8_0,     [EM_LAYOUT_Q4_0] = EM_TYPE_Q4_0,     [EM_LAYOUT_Q4_1] = EM_TYPE_Q4_1,
+    [EM_LAYOUT_Q5_0] = EM_TYPE_Q5_0,   [EM_LAYOUT_Q5_1] = EM_TYPE_Q5_1,     [EM_LAYOUT_Q2_K] = EM_TYPE_Q2_K,
+    [EM_LAYOUT_Q3_K] = EM_TYPE_Q3_K,   [EM_LAYOUT_Q4_K] = EM_TYPE_Q4_K,     [EM_LAYOUT_Q5_K] = EM_TYPE_Q5_K,
+    [EM_LAYOUT_Q6_K] = EM_TYPE_Q6_K,   [EM_LAYOUT_IQ4_NL] = EM_TYPE_IQ4_NL, [EM_LAYOUT_IQ4_XS] = EM_TYPE_IQ4_XS,
+    [EM_LAYOUT_MXFP4] = EM_TYPE_MXFP4, [EM_LAYOUT_NVFP4] = EM_TYPE_NVFP4,   [EM_LAYOUT_IQ3_XXS] = EM_TYPE_IQ3_XXS,
+    [EM_LAYOUT_IQ3_S] = EM_TYPE_IQ3_S, [EM_LAYOUT_IQ2] = EM_TYPE_IQ2_XXS,   [EM_LAYOUT_IQ1] = EM_TYPE_IQ1_S,
+    [EM_LAYOUT_Q1_0] = EM_TYPE_Q1_0,   [EM_LAYOUT_Q2_0] = EM_TYPE_Q2_0,     [EM_LAYOUT_TQ2_0] = EM_TYPE_TQ2_0};
 
 static const uint8_t *slice_of(const bench *b, unsigned thread, size_t *n) {
   size_t panel = (b->at + thread * b->n_slice) % (b->n_panels - b->n_slice);
@@ -95,7 +100,7 @@ static double best(bench *b, em_pool_fn fn) {
 static void fill(bench *b, em_layout layout) {
   const em_type_info *info = em_type_get(layout_types[layout]);
   uint64_t row_bytes = K / info->block_len * info->block_bytes;
-  static float values[K], scratch[K];
+  static float values[K];
   static uint8_t row[K * 4];
   const uint8_t *rows[EM_PANEL];
   for (unsigned i = 0; i < K; i++)
@@ -112,7 +117,7 @@ static void fill(bench *b, em_layout layout) {
   b->panel_bytes = em_panel_bytes(layout, K);
   b->n_panels = MATRIX_BYTES / b->panel_bytes;
   b->n_slice = SLICE_BYTES / b->panel_bytes;
-  em_pack_panel(layout_types[layout], K, rows, b->matrix, scratch);
+  em_pack_panel(layout_types[layout], K, rows, b->matrix);
   for (size_t i = 1; i < b->n_panels; i++)
     memcpy(b->matrix + i * b->panel_bytes, b->matrix, b->panel_bytes);
   for (unsigned r = 0; r < ROWS; r++) {
@@ -146,7 +151,7 @@ int main(int argc, char **argv) {
            em_cpu_isa_name((em_cpu_isa)isa), n_threads, ROWS, n_threads);
     for (int layout = 0; layout < EM_N_LAYOUTS; layout++) {
       fill(&b, (em_layout)layout);
-      printf("  %-6s", em_type_get(layout_types[layout])->name);
+      printf("  %-7s", em_type_get(layout_types[layout])->name);
       for (unsigned p = 0; p < 2; p++) {
         b.pool = pools[p];
         double n = p ? n_threads : 1, bytes = (double)(b.n_slice * b.panel_bytes) * n;

@@ -105,12 +105,30 @@ static inline void random_blocks(em_type type, uint8_t *dst, size_t n_values) {
   random_floats(values, n_values);
   if (info->encode) {
     info->encode(values, dst, n_blocks);
-  } else {
-    for (size_t i = 0; i < n_blocks * info->block_bytes; i++)
-      dst[i] = (uint8_t)random_bits();
-    /* The first two halves of a block are its scales in Q4_1, Q5_0, Q5_1 and Q5_K: 0.0078 and 0.0156. */
-    for (size_t b = 0; b < n_blocks; b++)
-      memcpy(dst + b * info->block_bytes, "\x00\x20\x00\x24", type == EM_TYPE_Q5_0 ? 2 : 4);
+    free(values);
+    return;
+  }
+  for (size_t i = 0; i < n_blocks * info->block_bytes; i++)
+    dst[i] = (uint8_t)random_bits();
+  for (size_t b = 0; b < n_blocks; b++, dst += info->block_bytes) {
+    switch (type) {
+    case EM_TYPE_MXFP4:
+      dst[0] = (uint8_t)(120 + random_bits() % 6);
+      break;
+    case EM_TYPE_NVFP4:
+      break; /* whatever stands there is at most 448 */
+    case EM_TYPE_IQ1_M:
+      /* 0.0078 has its bits in the top nibbles of four words. */
+      for (int i = 0; i < 4; i++)
+        dst[49 + 2 * i] = (uint8_t)((dst[49 + 2 * i] & 15) | (i == 3 ? 0x20 : 0));
+      break;
+    default: {
+      /* One or two halves, 0.0078 and 0.0156, at the start or (after scales and quants) at the end. */
+      bool last = type == EM_TYPE_Q2_K || type == EM_TYPE_Q3_K || type == EM_TYPE_TQ1_0 || type == EM_TYPE_TQ2_0;
+      size_t n = type == EM_TYPE_Q4_1 || type == EM_TYPE_Q5_1 || type == EM_TYPE_Q5_K || type == EM_TYPE_Q2_K ? 4 : 2;
+      memcpy(dst + (last ? info->block_bytes - n : 0), "\x00\x20\x00\x24", n);
+    }
+    }
   }
   free(values);
 }

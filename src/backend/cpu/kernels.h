@@ -12,7 +12,8 @@
 
 /* y[c][r] = sum over k of w[r][k] * x[c][k], r < 16, c < n_cols.
  *   w: one panel; x: rows x_stride bytes apart, quantised (64-byte aligned) or float32 by the layout; y: float32 [n_cols][16].
- *   Quantised: for rising groups, acc += (float)dot * (scale * x.d), then acc -= minimum * x.sum. Floats:
+ *   Quantised: for rising groups, acc += (float)dot * (scale * x.d), then acc -= minimum * x.sum; where halves have scales
+ *   of their own, acc += dot for both, then acc -= minimum * x.sum16 for both. Floats:
  *   acc += w * x for rising k, or even and odd k apart and then added. */
 typedef void (*em_dot_fn)(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y);
 

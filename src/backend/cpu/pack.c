@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Packing rows of a file's blocks to panels, and reading single rows back. */
-#include <math.h>
+/* Packing rows of a file's blocks to panels. */
 #include <string.h>
 
 #include "backend/cpu/layout.h"
@@ -18,60 +17,6 @@ static uint32_t load_u32(const uint8_t *p) {
   uint32_t value;
   memcpy(&value, p, sizeof value);
   return value;
-}
-
-bool em_layout_of_type(em_type type, em_layout *out) {
-  const em_type_info *info = em_type_get(type);
-  switch (type) {
-  case EM_TYPE_F32:
-    *out = EM_LAYOUT_F32;
-    return true;
-  case EM_TYPE_F16:
-    *out = EM_LAYOUT_F16;
-    return true;
-  case EM_TYPE_BF16:
-    *out = EM_LAYOUT_BF16;
-    return true;
-  case EM_TYPE_Q4_0:
-    *out = EM_LAYOUT_Q4_0;
-    return true;
-  case EM_TYPE_Q4_K:
-    *out = EM_LAYOUT_Q4_K;
-    return true;
-  case EM_TYPE_Q5_K:
-    *out = EM_LAYOUT_Q5_K;
-    return true;
-  case EM_TYPE_Q6_K:
-    *out = EM_LAYOUT_Q6_K;
-    return true;
-  default:
-    /* Block types are weights; plain numbers of one value a block are not. */
-    *out = EM_LAYOUT_Q8;
-    return info && info->decode && info->block_len % EM_GROUP == 0;
-  }
-}
-
-uint64_t em_panel_bytes(em_layout layout, uint64_t n_in) {
-  switch (layout) {
-  case EM_LAYOUT_F32:
-    return n_in * EM_PANEL * 4;
-  case EM_LAYOUT_F16:
-  case EM_LAYOUT_BF16:
-    return n_in * EM_PANEL * 2;
-  case EM_LAYOUT_Q8:
-    return n_in / EM_GROUP * EM_Q8_BLOCK_BYTES;
-  case EM_LAYOUT_Q4_0:
-    return n_in / EM_GROUP * EM_Q4_0_BLOCK_BYTES;
-  case EM_LAYOUT_Q4_K:
-    return n_in / EM_SUPER * EM_Q4_K_BLOCK_BYTES;
-  case EM_LAYOUT_Q5_K:
-    return n_in / EM_SUPER * EM_Q5_K_BLOCK_BYTES;
-  case EM_LAYOUT_Q6_K:
-    return n_in / EM_SUPER * EM_Q6_K_BLOCK_BYTES;
-  case EM_N_LAYOUTS:
-    break;
-  }
-  return 0;
 }
 
 /* --- The quads of one row -------------------------------------------------------------------------------------------- */
@@ -94,11 +39,6 @@ static void put_nibbles(const uint8_t *src, unsigned r, uint8_t *low, uint8_t *h
 static void put_two_groups(const uint8_t *src, unsigned r, uint8_t *low, uint8_t *high) {
   for (unsigned l = 0; l < 4; l++)
     put_nibbles(src + 8 * l, r, low + 64 * l, high + 64 * l);
-}
-
-static unsigned get_nibble(const uint8_t *group, unsigned r, unsigned k) {
-  uint8_t byte = group[64 * (k / 8) + 4 * r + k % 4];
-  return k % 8 < 4 ? byte & 15u : byte >> 4;
 }
 
 /* The high pairs of half `h` of four groups of Q6_K, which share the bytes of src. A byte has a pair for each group, and is
@@ -128,37 +68,199 @@ static void put_fifths(const uint8_t *high, unsigned g, unsigned r, uint8_t *pla
   store_u32(plane + 4 * r, bits);
 }
 
+/* Writes a group's codes, one a byte, with that many bits. */
+static void put_codes(const uint8_t codes[EM_GROUP], unsigned bits, unsigned r, uint8_t *group) {
+  uint32_t words[8], plane = 0;
+  memcpy(words, codes, sizeof words);
+  group += 4 * r;
+  if (bits == 4 || bits == 5) {
+    for (unsigned l = 0; l < 4; l++)
+      store_u32(group + 64 * l, (words[2 * l] & NIBBLES) | (words[2 * l + 1] & NIBBLES) << 4);
+    group += 256;
+  }
+  if (bits == 2 || bits == 3) {
+    for (unsigned h = 0; h < 2; h++) {
+      uint32_t pairs = 0;
+      for (unsigned i = 0; i < 4; i++)
+        pairs |= (words[4 * h + i] & 0x03030303u) << (2 * i);
+      store_u32(group + 64 * h, pairs);
+    }
+    group += 128;
+  }
+  if (bits % 2 == 1) {
+    for (unsigned j = 0; j < 8; j++)
+      plane |= (words[j] >> (bits - 1) & 0x01010101u) << j;
+    store_u32(group, plane);
+  }
+}
+
 /* --- One block of one row, by type ------------------------------------------------------------------------------------ */
 
-static void pack_q8_values(const int8_t q[EM_GROUP], uint16_t d, unsigned r, uint8_t *dst) {
-  for (unsigned j = 0; j < 8; j++) /* q + 128 turns the sign's bit over */
-    store_u32(dst + 64 * j + 4 * r, load_u32((const uint8_t *)q + 4 * j) ^ 0x80808080u);
-  store_u16(dst + 512 + 2 * r, d);
-}
-
 static void pack_q8_0(const uint8_t *src, unsigned r, uint8_t *dst) {
-  int8_t q[EM_GROUP];
-  memcpy(q, src + 2, sizeof q);
-  pack_q8_values(q, load_u16(src), r, dst);
+  for (unsigned j = 0; j < 8; j++) /* q + 128 turns the sign's bit over */
+    store_u32(dst + 64 * j + 4 * r, load_u32(src + 2 + 4 * j) ^ 0x80808080u);
+  store_u16(dst + 512 + 2 * r, load_u16(src));
 }
 
-static void pack_requantised(const float *x, unsigned r, uint8_t *dst) {
-  int8_t q[EM_GROUP] = {0};
-  float max = 0;
-  for (unsigned k = 0; k < EM_GROUP; k++)
-    max = fabsf(x[k]) > max ? fabsf(x[k]) : max;
-  /* The scale is rounded first and the values are divided by what is stored. Past the range of f16 they are cut. */
-  uint16_t d = em_f32_to_f16(fminf(max / 127.0f, 65504.0f));
-  float scale = em_f16_to_f32(d);
-  for (unsigned k = 0; k < EM_GROUP && scale > 0; k++)
-    q[k] = (int8_t)fmaxf(fminf(rintf(x[k] / scale), 127.0f), -127.0f);
-  pack_q8_values(q, d, r, dst);
-}
-
-static void pack_q4_0(const uint8_t *src, unsigned r, uint8_t *dst) {
+/* 16 bytes whose low nibbles are the first half of a group and whose high nibbles are the second. */
+static void put_halves(const uint8_t *src, unsigned r, uint8_t *group) {
   for (unsigned l = 0; l < 2; l++)
-    put_nibbles(src + 2 + 8 * l, r, dst + 64 * l, dst + 64 * (l + 2));
+    put_nibbles(src + 8 * l, r, group + 64 * l, group + 64 * (l + 2));
+}
+
+/* Q4_0, Q4_1 and IQ4_NL: one or two halves, then nibbles. */
+static void pack_nibbles(const uint8_t *src, unsigned n_halves, unsigned r, uint8_t *dst) {
+  put_halves(src + 2 * n_halves, r, dst);
+  for (unsigned i = 0; i < n_halves; i++)
+    store_u16(dst + 256 + 32 * i + 2 * r, load_u16(src + 2 * i));
+}
+
+static void pack_mxfp4(const uint8_t *src, unsigned r, uint8_t *dst) {
+  put_halves(src + 1, r, dst);
+  dst[256 + r] = src[0];
+}
+
+/* Two groups. A scale of 0x7F stands for no value and counts 0; the eighth bit means nothing. */
+static void pack_nvfp4(const uint8_t *src, unsigned r, uint8_t *dst) {
+  for (unsigned g = 0; g < 2; g++, dst += em_block_bytes(EM_LAYOUT_NVFP4)) {
+    uint8_t codes[EM_GROUP];
+    for (unsigned k = 0; k < EM_GROUP; k++)
+      codes[k] = src[4 + 16 * g + k / 16 * 8 + k % 8] >> (k % 16 < 8 ? 0 : 4) & 15;
+    put_codes(codes, 4, r, dst);
+    for (unsigned h = 0; h < 2; h++)
+      dst[256 + 16 * h + r] = src[2 * g + h] == 0x7F ? 0 : src[2 * g + h] & 0x7F;
+  }
+}
+
+/* Q5_0 and Q5_1: one or two halves, 32 fifth bits, nibbles. */
+static void pack_fives(const uint8_t *src, unsigned n_halves, unsigned r, uint8_t *dst) {
+  const uint8_t *low = src + 2 * n_halves + 4;
+  uint32_t fifths = load_u32(src + 2 * n_halves);
+  uint8_t codes[EM_GROUP];
+  for (unsigned k = 0; k < EM_GROUP; k++)
+    codes[k] = (uint8_t)((low[k % 16] >> (k < 16 ? 0 : 4) & 15) | (fifths >> k & 1) << 4);
+  put_codes(codes, 5, r, dst);
+  for (unsigned i = 0; i < n_halves; i++)
+    store_u16(dst + 320 + 32 * i + 2 * r, load_u16(src + 2 * i));
+}
+
+static void pack_iq4_xs(const uint8_t *src, unsigned r, uint8_t *dst) {
+  uint8_t *tail = dst + 8 * 256;
+  for (unsigned g = 0; g < 8; g++) {
+    put_halves(src + 8 + 16 * g, r, dst + 256 * g);
+    unsigned scale = (src[4 + g / 2] >> (4 * (g % 2)) & 15u) | (load_u16(src + 2) >> (2 * g) & 3u) << 4;
+    tail[16 * g + r] = (uint8_t)(scale - 32);
+  }
+  store_u16(tail + 128 + 2 * r, load_u16(src));
+}
+
+/* The two bits of Q2_K and Q3_K: byte l of a half holds four groups. */
+static void pairs_of(const uint8_t *qs, unsigned g, uint8_t codes[EM_GROUP]) {
+  for (unsigned l = 0; l < EM_GROUP; l++)
+    codes[l] = qs[32 * (g / 4) + l] >> (2 * (g % 4)) & 3;
+}
+
+static void pack_q2_k(const uint8_t *src, unsigned r, uint8_t *dst) {
+  uint8_t codes[EM_GROUP], *tail = dst + 8 * 128;
+  for (unsigned g = 0; g < 8; g++) {
+    pairs_of(src + 16, g, codes);
+    put_codes(codes, 2, r, dst + 128 * g);
+  }
+  for (unsigned s = 0; s < 16; s++)
+    tail[16 * s + r] = src[s];
+  store_u16(tail + 256 + 2 * r, load_u16(src + 80));
+  store_u16(tail + 288 + 2 * r, load_u16(src + 82));
+}
+
+static void pack_q3_k(const uint8_t *src, unsigned r, uint8_t *dst) {
+  const uint8_t *scales = src + 96;
+  uint8_t codes[EM_GROUP], *tail = dst + 8 * 192;
+  for (unsigned g = 0; g < 8; g++) {
+    pairs_of(src + 32, g, codes);
+    for (unsigned l = 0; l < EM_GROUP; l++)
+      codes[l] |= (uint8_t)((src[l] >> g & 1) << 2);
+    put_codes(codes, 3, r, dst + 192 * g);
+  }
+  for (unsigned s = 0; s < 16; s++) {
+    unsigned low = s < 8 ? scales[s] & 15u : scales[s - 8] >> 4;
+    tail[16 * s + r] = (uint8_t)((low | (scales[8 + s % 4] >> (2 * (s / 4)) & 3u) << 4) - 32);
+  }
+  store_u16(tail + 256 + 2 * r, load_u16(src + 108));
+}
+
+/* The codebook types. Each number's code is where the layout's table has it. */
+static void pack_iq(em_type type, em_layout layout, const uint8_t *src, unsigned r, uint8_t *dst) {
+  const em_layout_info *info = &em_layout_infos[layout];
+  uint8_t *tail = dst + 8 * em_group_bytes(layout);
+  em_iq_block block;
+  em_iq_split(type, src, &block);
+  for (unsigned g = 0; g < 8; g++) {
+    const int8_t *q = block.q + EM_GROUP * g;
+    uint8_t codes[EM_GROUP], thirds = 0;
+    for (unsigned k = 0; k < EM_GROUP; k++) {
+      unsigned size = (unsigned)(q[k] < 0 ? -q[k] : q[k]);
+      if (layout == EM_LAYOUT_IQ3_XXS) {
+        codes[k] = (uint8_t)(size >> 3 | (q[k] < 0 ? 8u : 0u));
+      } else if (layout == EM_LAYOUT_IQ3_S) {
+        codes[k] = (uint8_t)(size >> 1 | (q[k] < 0 ? 8u : 0u));
+      } else if (layout == EM_LAYOUT_IQ2) {
+        codes[k] = (uint8_t)(size >> 4 | (q[k] < 0 ? 4u : 0u));
+      } else {
+        codes[k] = (uint8_t)((q[k] + 9) >> 3);
+        thirds |= (uint8_t)(((q[k] + 9) >> 1 & 1) << (k / 8));
+      }
+    }
+    put_codes(codes, info->bits, r, dst + g * em_group_bytes(layout));
+    unsigned first = block.scale[2 * g], second = block.scale[2 * g + 1];
+    tail[16 * g + r] = (uint8_t)(info->scales == EM_SCALES_K ? first : first >> 1 | second >> 1 << 4);
+    if (layout == EM_LAYOUT_IQ1) {
+      uint8_t *runs = tail + 128 + 16 * (g / 2) + r;
+      *runs = g % 2 ? (uint8_t)(*runs | thirds << 4) : thirds;
+    }
+  }
+  store_u16(tail + em_scales_d_at(info->scales) + 2 * r, block.d);
+}
+
+static void pack_q1_0(const uint8_t *src, unsigned r, uint8_t *dst) {
+  for (unsigned g = 0; g < 4; g++) {
+    uint8_t codes[EM_GROUP];
+    for (unsigned k = 0; k < EM_GROUP; k++)
+      codes[k] = src[2 + 4 * g + k / 8] >> (k % 8) & 1;
+    put_codes(codes, 1, r, dst + 64 * g);
+  }
   store_u16(dst + 256 + 2 * r, load_u16(src));
+}
+
+static void pack_q2_0(const uint8_t *src, unsigned r, uint8_t *dst) {
+  for (unsigned g = 0; g < 2; g++) {
+    uint8_t codes[EM_GROUP];
+    for (unsigned k = 0; k < EM_GROUP; k++)
+      codes[k] = src[2 + 8 * g + k / 4] >> (2 * (k % 4)) & 3;
+    put_codes(codes, 2, r, dst + 128 * g);
+  }
+  store_u16(dst + 256 + 2 * r, load_u16(src));
+}
+
+static void pack_tq2_0(const uint8_t *src, unsigned r, uint8_t *dst) {
+  uint8_t codes[EM_GROUP];
+  for (unsigned g = 0; g < 8; g++) {
+    pairs_of(src, g, codes);
+    put_codes(codes, 2, r, dst + 128 * g);
+  }
+  store_u16(dst + 8 * 128 + 2 * r, load_u16(src + 64));
+}
+
+/* Trits become pairs. */
+static void pack_tq1_0(const uint8_t *src, unsigned r, uint8_t *dst) {
+  uint8_t codes[EM_GROUP];
+  float values[EM_SUPER], d = em_f16_to_f32(load_u16(src + 52));
+  em_type_get(EM_TYPE_TQ1_0)->decode(src, values, 1);
+  for (unsigned g = 0; g < 8; g++) {
+    for (unsigned k = 0; k < EM_GROUP; k++)
+      codes[k] = values[EM_GROUP * g + k] == 0 ? 1 : values[EM_GROUP * g + k] == d ? 2 : 0;
+    put_codes(codes, 2, r, dst + 128 * g);
+  }
+  store_u16(dst + 8 * 128 + 2 * r, load_u16(src + 52));
 }
 
 /* Q4_K and Q5_K differ by the fifth bits. */
@@ -193,52 +295,82 @@ static void pack_q6_k(const uint8_t *src, unsigned r, uint8_t *dst) {
 
 /* --- Panels ------------------------------------------------------------------------------------------------------------ */
 
-static void pack_row(em_type type, em_layout layout, size_t n_in, const uint8_t *src, unsigned r, uint8_t *dst,
-                     float *scratch) {
-  const em_type_info *info = em_type_get(type);
-  size_t n_blocks = n_in / info->block_len;
-  switch (layout) {
-  case EM_LAYOUT_F32:
-    for (size_t k = 0; k < n_in; k++)
-      memcpy(dst + (k * EM_PANEL + r) * 4, src + 4 * k, 4);
+static void pack_block(em_type type, const uint8_t *src, unsigned r, uint8_t *dst) {
+  em_layout layout;
+  switch (type) {
+  case EM_TYPE_Q8_0:
+    pack_q8_0(src, r, dst);
     break;
-  case EM_LAYOUT_F16:
-  case EM_LAYOUT_BF16:
-    for (size_t k = 0; k < n_in; k++)
-      memcpy(dst + (k * EM_PANEL + r) * 2, src + 2 * k, 2);
+  case EM_TYPE_Q4_0:
+  case EM_TYPE_IQ4_NL:
+    pack_nibbles(src, 1, r, dst);
     break;
-  case EM_LAYOUT_Q8:
-    if (type == EM_TYPE_Q8_0) {
-      for (size_t b = 0; b < n_blocks; b++)
-        pack_q8_0(src + b * info->block_bytes, r, dst + b * EM_Q8_BLOCK_BYTES);
-    } else {
-      info->decode(src, scratch, n_blocks);
-      for (size_t b = 0; b < n_in / EM_GROUP; b++)
-        pack_requantised(scratch + b * EM_GROUP, r, dst + b * EM_Q8_BLOCK_BYTES);
-    }
+  case EM_TYPE_Q4_1:
+    pack_nibbles(src, 2, r, dst);
     break;
-  case EM_LAYOUT_Q4_0:
-    for (size_t b = 0; b < n_blocks; b++)
-      pack_q4_0(src + b * info->block_bytes, r, dst + b * EM_Q4_0_BLOCK_BYTES);
+  case EM_TYPE_Q5_0:
+    pack_fives(src, 1, r, dst);
     break;
-  case EM_LAYOUT_Q4_K:
-    for (size_t b = 0; b < n_blocks; b++)
-      pack_q45_k(src + b * info->block_bytes, false, r, dst + b * EM_Q4_K_BLOCK_BYTES);
+  case EM_TYPE_Q5_1:
+    pack_fives(src, 2, r, dst);
     break;
-  case EM_LAYOUT_Q5_K:
-    for (size_t b = 0; b < n_blocks; b++)
-      pack_q45_k(src + b * info->block_bytes, true, r, dst + b * EM_Q5_K_BLOCK_BYTES);
+  case EM_TYPE_Q2_K:
+    pack_q2_k(src, r, dst);
     break;
-  case EM_LAYOUT_Q6_K:
-    for (size_t b = 0; b < n_blocks; b++)
-      pack_q6_k(src + b * info->block_bytes, r, dst + b * EM_Q6_K_BLOCK_BYTES);
+  case EM_TYPE_Q3_K:
+    pack_q3_k(src, r, dst);
     break;
-  case EM_N_LAYOUTS:
+  case EM_TYPE_Q4_K:
+    pack_q45_k(src, false, r, dst);
+    break;
+  case EM_TYPE_Q5_K:
+    pack_q45_k(src, true, r, dst);
+    break;
+  case EM_TYPE_Q6_K:
+    pack_q6_k(src, r, dst);
+    break;
+  case EM_TYPE_IQ4_XS:
+    pack_iq4_xs(src, r, dst);
+    break;
+  case EM_TYPE_MXFP4:
+    pack_mxfp4(src, r, dst);
+    break;
+  case EM_TYPE_NVFP4:
+    pack_nvfp4(src, r, dst);
+    break;
+  case EM_TYPE_Q1_0:
+    pack_q1_0(src, r, dst);
+    break;
+  case EM_TYPE_Q2_0:
+    pack_q2_0(src, r, dst);
+    break;
+  case EM_TYPE_TQ1_0:
+    pack_tq1_0(src, r, dst);
+    break;
+  case EM_TYPE_TQ2_0:
+    pack_tq2_0(src, r, dst);
+    break;
+  default:
+    if (em_layout_of_type(type, &layout))
+      pack_iq(type, layout, src, r, dst);
     break;
   }
 }
 
-void em_pack_panel(em_type type, size_t n_in, const uint8_t *const rows[EM_PANEL], uint8_t *dst, float *scratch) {
+static void pack_row(em_type type, em_layout layout, size_t n_in, const uint8_t *src, unsigned r, uint8_t *dst) {
+  const em_type_info *info = em_type_get(type);
+  for (size_t k = 0; layout == EM_LAYOUT_F32 && k < n_in; k++)
+    memcpy(dst + (k * EM_PANEL + r) * 4, src + 4 * k, 4);
+  for (size_t k = 0; (layout == EM_LAYOUT_F16 || layout == EM_LAYOUT_BF16) && k < n_in; k++)
+    memcpy(dst + (k * EM_PANEL + r) * 2, src + 2 * k, 2);
+  if (!em_layout_is_quantised(layout))
+    return;
+  size_t block_bytes = (size_t)em_panel_bytes(layout, info->block_len);
+  for (size_t b = 0; b < n_in / info->block_len; b++)
+    pack_block(type, src + b * info->block_bytes, r, dst + b * block_bytes);
+}
+
+void em_pack_panel(em_type type, size_t n_in, const uint8_t *const rows[EM_PANEL], uint8_t *dst) {
   em_layout layout;
   if (!em_layout_of_type(type, &layout))
     return;
@@ -251,63 +383,6 @@ void em_pack_panel(em_type type, size_t n_in, const uint8_t *const rows[EM_PANEL
   }
   for (unsigned r = 0; r < EM_PANEL; r++) {
     if (rows[r])
-      pack_row(type, layout, n_in, rows[r], r, dst, scratch);
-  }
-}
-
-static void unpack_row_q45_k(const uint8_t *block, bool five, unsigned r, float *dst) {
-  size_t group_bytes = five ? 320 : 256;
-  const uint8_t *tail = block + 8 * group_bytes;
-  float d = em_f16_to_f32(load_u16(tail + 256 + 2 * r)), dmin = em_f16_to_f32(load_u16(tail + 288 + 2 * r));
-  for (unsigned g = 0; g < 8; g++) {
-    float scale = d * (float)tail[16 * g + r], minimum = dmin * (float)tail[128 + 16 * g + r];
-    for (unsigned k = 0; k < EM_GROUP; k++) {
-      const uint8_t *group = block + g * group_bytes;
-      unsigned q = get_nibble(group, r, k);
-      if (five)
-        q |= (group[256 + 4 * r + k % 4] >> (k / 4) & 1u) << 4;
-      dst[EM_GROUP * g + k] = scale * (float)q - minimum;
-    }
-  }
-}
-
-static void unpack_row_q6_k(const uint8_t *block, unsigned r, float *dst) {
-  float d = em_f16_to_f32(load_u16(block + 8 * 384 + 256 + 2 * r));
-  for (unsigned g = 0; g < 8; g++) {
-    for (unsigned k = 0; k < EM_GROUP; k++) {
-      const uint8_t *group = block + 384 * g;
-      unsigned high = group[256 + 64 * (k / 16) + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3u;
-      int q = (int)(get_nibble(group, r, k) | high << 4) - 32;
-      int8_t scale = (int8_t)block[8 * 384 + 16 * (2 * g + k / 16) + r];
-      dst[EM_GROUP * g + k] = d * (float)scale * (float)q;
-    }
-  }
-}
-
-void em_unpack_row(em_layout layout, const uint8_t *panel, unsigned row, size_t n_in, float *dst) {
-  for (size_t k = 0; layout == EM_LAYOUT_F32 && k < n_in; k++) {
-    uint32_t bits = load_u32(panel + (k * EM_PANEL + row) * 4);
-    memcpy(&dst[k], &bits, sizeof bits);
-  }
-  for (size_t k = 0; layout == EM_LAYOUT_F16 && k < n_in; k++)
-    dst[k] = em_f16_to_f32(load_u16(panel + (k * EM_PANEL + row) * 2));
-  for (size_t k = 0; layout == EM_LAYOUT_BF16 && k < n_in; k++)
-    dst[k] = em_bf16_to_f32(load_u16(panel + (k * EM_PANEL + row) * 2));
-  for (size_t b = 0; (layout == EM_LAYOUT_Q8 || layout == EM_LAYOUT_Q4_0) && b < n_in / EM_GROUP; b++) {
-    bool eight = layout == EM_LAYOUT_Q8;
-    const uint8_t *block = panel + b * (eight ? EM_Q8_BLOCK_BYTES : EM_Q4_0_BLOCK_BYTES);
-    float d = em_f16_to_f32(load_u16(block + (eight ? 512 : 256) + 2 * row));
-    for (unsigned k = 0; k < EM_GROUP; k++) {
-      int q = eight ? block[64 * (k / 4) + 4 * row + k % 4] - 128 : (int)get_nibble(block, row, k) - 8;
-      dst[b * EM_GROUP + k] = d * (float)q;
-    }
-  }
-  for (size_t b = 0; b < n_in / EM_SUPER; b++) {
-    if (layout == EM_LAYOUT_Q4_K)
-      unpack_row_q45_k(panel + b * EM_Q4_K_BLOCK_BYTES, false, row, dst + b * EM_SUPER);
-    else if (layout == EM_LAYOUT_Q5_K)
-      unpack_row_q45_k(panel + b * EM_Q5_K_BLOCK_BYTES, true, row, dst + b * EM_SUPER);
-    else if (layout == EM_LAYOUT_Q6_K)
-      unpack_row_q6_k(panel + b * EM_Q6_K_BLOCK_BYTES, row, dst + b * EM_SUPER);
+      pack_row(type, layout, n_in, rows[r], r, dst);
   }
 }

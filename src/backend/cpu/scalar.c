@@ -58,101 +58,44 @@ static void dot_bf16(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_s
   }
 }
 
-static int dot_q8_part(const uint8_t *group, unsigned r, const int8_t *q, unsigned from, unsigned to) {
-  int sum = 0;
-  for (unsigned k = from; k < to; k++)
-    sum += (group[64 * (k / 4) + 4 * r + k % 4] - 128) * q[k];
-  return sum;
-}
-
-static int dot_nibbles(const uint8_t *group, unsigned r, const int8_t *q) {
-  int sum = 0;
-  for (unsigned k = 0; k < EM_GROUP; k++)
-    sum += (group[64 * (k / 8) + 4 * r + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) * q[k];
-  return sum;
-}
-
-static void dot_q8(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
-  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_block *blocks = blocks_of(x);
-    memset(y, 0, EM_PANEL * sizeof *y);
-    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-      const uint8_t *block = w + b * EM_Q8_BLOCK_BYTES;
-      for (unsigned r = 0; r < EM_PANEL; r++) {
-        int dot = dot_q8_part(block, r, blocks[b].q, 0, EM_GROUP);
-        y[r] += (float)dot * (load_f16(block + 512 + 2 * r) * blocks[b].d);
-      }
-    }
-  }
-}
-
-static void dot_q4_0(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
-  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_block *blocks = blocks_of(x);
-    memset(y, 0, EM_PANEL * sizeof *y);
-    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-      const uint8_t *block = w + b * EM_Q4_0_BLOCK_BYTES;
-      for (unsigned r = 0; r < EM_PANEL; r++) {
-        int dot = dot_nibbles(block, r, blocks[b].q) + blocks[b].n32 / 16;
-        y[r] += (float)dot * (load_f16(block + 256 + 2 * r) * blocks[b].d);
-      }
-    }
-  }
-}
-
-static void dot_q45_k(const uint8_t *w, bool five, size_t n_in, const uint8_t *x, float *y) {
-  const em_q8_block *blocks = blocks_of(x);
-  size_t group_bytes = five ? 320 : 256;
-  memset(y, 0, EM_PANEL * sizeof *y);
+/* The quantised layouts, by what layout.c says of a block. A row's numbers are looked up once for all columns. */
+static void dot_quantised(em_layout layout, const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride,
+                          size_t n_cols, float *y) {
+  unsigned n_groups = em_layout_infos[layout].n_groups;
+  em_scales scales = em_layout_infos[layout].scales;
+  memset(y, 0, n_cols * EM_PANEL * sizeof *y);
   for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-    const uint8_t *super = w + b / 8 * (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES);
-    const uint8_t *group = super + b % 8 * group_bytes, *tail = super + 8 * group_bytes;
-    const int8_t *q = blocks[b].q;
+    const uint8_t *block = w + b / n_groups * em_block_bytes(layout);
     for (unsigned r = 0; r < EM_PANEL; r++) {
-      int dot = dot_nibbles(group, r, q);
-      for (unsigned k = 0; five && k < EM_GROUP; k++)
-        dot += (group[256 + 4 * r + k % 4] >> (k / 4) & 1) * 16 * q[k];
-      float scale = load_f16(tail + 256 + 2 * r) * (float)tail[b % 8 * 16 + r];
-      float minimum = load_f16(tail + 288 + 2 * r) * (float)tail[128 + b % 8 * 16 + r];
-      y[r] += (float)dot * (scale * blocks[b].d);
-      y[r] -= minimum * blocks[b].sum;
-    }
-  }
-}
-
-static void dot_q4_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
-  for (size_t c = 0; c < n_cols; c++)
-    dot_q45_k(w, false, n_in, x + c * x_stride, y + c * EM_PANEL);
-}
-
-static void dot_q5_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
-  for (size_t c = 0; c < n_cols; c++)
-    dot_q45_k(w, true, n_in, x + c * x_stride, y + c * EM_PANEL);
-}
-
-static void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) {
-  for (size_t c = 0; c < n_cols; c++, x += x_stride, y += EM_PANEL) {
-    const em_q8_block *blocks = blocks_of(x);
-    memset(y, 0, EM_PANEL * sizeof *y);
-    for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-      const uint8_t *super = w + b / 8 * EM_Q6_K_BLOCK_BYTES, *group = super + b % 8 * 384, *tail = super + 8 * 384;
-      const int8_t *q = blocks[b].q;
-      for (unsigned r = 0; r < EM_PANEL; r++) {
-        float d = load_f16(tail + 256 + 2 * r);
-        for (unsigned h = 0; h < 2; h++) {
-          int dot = blocks[b].n16[h] / 4;
-          for (unsigned k = 16 * h; k < 16 * h + 16; k++) {
-            int low = group[64 * (k / 8) + 4 * r + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
-            int high = group[256 + 64 * h + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
-            dot += (low | high << 4) * q[k];
-          }
-          float scale = d * (float)(int8_t)tail[16 * (b % 8 * 2 + h) + r];
-          y[r] += (float)dot * (scale * blocks[b].d);
+      int8_t numbers[EM_GROUP];
+      float scale[2], minimum[2];
+      em_block_numbers(layout, block, b % n_groups, r, numbers);
+      em_block_scales(layout, block, b % n_groups, r, scale, minimum);
+      for (size_t c = 0; c < n_cols; c++) {
+        const em_q8_block *v = blocks_of(x + c * x_stride) + b;
+        float *sum = &y[c * EM_PANEL + r];
+        int dots[2] = {0, 0};
+        for (unsigned k = 0; k < EM_GROUP; k++)
+          dots[k / 16] += numbers[k] * v->q[k];
+        if (em_scales_halved(scales)) {
+          *sum += (float)dots[0] * (scale[0] * v->d);
+          *sum += (float)dots[1] * (scale[1] * v->d);
+          *sum -= minimum[0] * v->sum16[0];
+          *sum -= minimum[1] * v->sum16[1];
+        } else {
+          *sum += (float)(dots[0] + dots[1]) * (scale[0] * v->d);
+          *sum -= minimum[0] * v->sum;
         }
       }
     }
   }
 }
+
+#define DOT(name)                                                                                                     \
+  static void dot_##name(const uint8_t *w, size_t n_in, const uint8_t *x, size_t x_stride, size_t n_cols, float *y) { \
+    dot_quantised(EM_LAYOUT_##name, w, n_in, x, x_stride, n_cols, y);                                                 \
+  }
+EM_QUANTISED_LAYOUTS(DOT)
 
 /* --- Rows ---------------------------------------------------------------------------------------------------------------- */
 
@@ -185,6 +128,8 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
     row->n16[0] = -128 * sums[0];
     row->n16[1] = -128 * sums[1];
     row->n32 = row->n16[0] + row->n16[1];
+    row->sum16[0] = row->d * (float)sums[0];
+    row->sum16[1] = row->d * (float)sums[1];
   }
 }
 
@@ -339,14 +284,11 @@ static void attend_q8(em_attend *a) {
 
 void em_kernels_scalar(em_cpu_kernels *kernels) {
   *kernels = (em_cpu_kernels){
+#define ENTRY(name) [EM_LAYOUT_##name] = dot_##name,
       .dot = {[EM_LAYOUT_F32] = dot_f32,
               [EM_LAYOUT_F16] = dot_f16,
               [EM_LAYOUT_BF16] = dot_bf16,
-              [EM_LAYOUT_Q8] = dot_q8,
-              [EM_LAYOUT_Q4_0] = dot_q4_0,
-              [EM_LAYOUT_Q4_K] = dot_q4_k,
-              [EM_LAYOUT_Q5_K] = dot_q5_k,
-              [EM_LAYOUT_Q6_K] = dot_q6_k},
+              EM_QUANTISED_LAYOUTS(ENTRY)},
       .rms_norm = rms_norm,
       .quantise = quantise,
       .finish = finish,

@@ -55,7 +55,6 @@ typedef struct fill_job {
   size_t row_bytes, n_step, piece_bytes; /* n_step: panels of a step, which are piece_bytes in the file */
   unsigned n_threads;                    /* that take part */
   uint8_t *pieces;                       /* [n_threads][piece_bytes] */
-  float *scratch;                        /* [n_threads][n_in] */
   _Atomic bool failed;
   em_status status; /* of the first that failed */
   em_error error;
@@ -73,8 +72,7 @@ static em_status fill_step(const fill_job *job, size_t panel, unsigned thread, e
     const uint8_t *rows[EM_PANEL];
     for (size_t r = 0; r < EM_PANEL; r++)
       rows[r] = i * EM_PANEL + r < n_rows ? piece + (i * EM_PANEL + r) * job->row_bytes : NULL;
-    em_pack_panel(desc->type, (size_t)desc->n_in, rows, dst + (panel + i) * job->weights->panel_bytes,
-                  job->scratch + thread * desc->n_in);
+    em_pack_panel(desc->type, (size_t)desc->n_in, rows, dst + (panel + i) * job->weights->panel_bytes);
   }
   return status;
 }
@@ -98,8 +96,8 @@ static void fill_part(void *user, unsigned thread, unsigned n_threads) {
 static em_status fill_matrix(em_cpu *cpu, const em_weights_desc *desc, em_cpu_weights *weights, em_read_fn read,
                              void *user, em_error *error) {
   em_status status = EM_OK;
-  uint64_t row_bytes = 0, scratch_floats;
-  size_t panel_in = 0, n_scratch = 0, pieces_bytes = 0;
+  uint64_t row_bytes = 0;
+  size_t panel_in = 0, pieces_bytes = 0;
   (void)em_type_row_bytes(desc->type, desc->n_in, &row_bytes); /* the front has checked it */
   fill_job job = {.pool = cpu->pool, .desc = desc, .weights = weights, .read = read, .user = user};
   if (!em_to_size(row_bytes * EM_PANEL, &panel_in))
@@ -114,12 +112,10 @@ static em_status fill_matrix(em_cpu *cpu, const em_weights_desc *desc, em_cpu_we
   job.n_threads = cpu->n_threads;
   if (job.n_threads > 1 && job.n_threads > MAX_PIECE_BYTES / job.piece_bytes)
     job.n_threads = MAX_PIECE_BYTES / job.piece_bytes > 0 ? (unsigned)(MAX_PIECE_BYTES / job.piece_bytes) : 1;
-  if (!em_mul_size(job.piece_bytes, job.n_threads, &pieces_bytes) ||
-      !em_mul_u64(desc->n_in, job.n_threads, &scratch_floats) || !em_to_size(scratch_floats, &n_scratch))
+  if (!em_mul_size(job.piece_bytes, job.n_threads, &pieces_bytes))
     EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "%s is too big", desc->name ? desc->name : "a tensor"));
   job.pieces = malloc(pieces_bytes);
-  job.scratch = em_calloc(n_scratch, sizeof *job.scratch);
-  if (!job.pieces || !job.scratch)
+  if (!job.pieces)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for reading %s", desc->name ? desc->name : "a tensor"));
   em_pool_run(cpu->pool, fill_part, &job);
   if (job.failed) {
@@ -129,7 +125,6 @@ static em_status fill_matrix(em_cpu *cpu, const em_weights_desc *desc, em_cpu_we
   }
 fail:
   free(job.pieces);
-  free(job.scratch);
   return status;
 }
 

@@ -112,6 +112,8 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
     row->n16[0] = -128 * sums[0];
     row->n16[1] = -128 * sums[1];
     row->n32 = -128 * (sums[0] + sums[1]);
+    row->sum16[0] = d * (float)sums[0];
+    row->sum16[1] = d * (float)sums[1];
   }
 }
 

@@ -82,6 +82,8 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
     row->n16[0] = -128 * sum0;
     row->n16[1] = -128 * sum1;
     row->n32 = -128 * (sum0 + sum1);
+    row->sum16[0] = d * (float)sum0;
+    row->sum16[1] = d * (float)sum1;
   }
 }
 

@@ -29,8 +29,12 @@ INLINE __m512 load_bf16(const uint8_t *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
+INLINE __m512i load_u8_i32(const uint8_t *p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
 INLINE __m512 load_u8(const uint8_t *p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+  return _mm512_cvtepi32_ps(load_u8_i32(p));
 }
 
 INLINE __m512 load_i8(const uint8_t *p) {
@@ -58,43 +62,122 @@ INLINE const em_q8_block *block_at(const uint8_t *x, size_t stride, int c, size_
 
 /* --- The eight quads of a group, by layout -------------------------------------------------------------------------------- */
 
-INLINE void quads_q8(const uint8_t *group, __m512i w[8]) {
-  UNROLL
-  for (int j = 0; j < 8; j++)
-    w[j] = load(group + 64 * j);
+/* Shifts words so that bit `from` of a byte comes to `to`; what crosses into other bytes is for the caller to mask. */
+INLINE __m512i moved(__m512i v, const int from, const int to) {
+  if (from == to)
+    return v;
+  return from < to ? _mm512_slli_epi16(v, (unsigned)(to - from)) : _mm512_srli_epi16(v, (unsigned)(from - to));
 }
 
-INLINE void quads_q4(const uint8_t *group, __m512i w[8]) {
-  const __m512i low = _mm512_set1_epi8(15);
-  UNROLL
-  for (int l = 0; l < 4; l++) {
-    __m512i both = load(group + 64 * l);
-    w[2 * l] = _mm512_and_si512(both, low);
-    w[2 * l + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+/* w | (v & mask) */
+INLINE __m512i with(__m512i w, __m512i v, int mask) {
+  return _mm512_ternarylogic_epi32(v, _mm512_set1_epi8((char)mask), w, 0xEA);
+}
+
+/* The numbers plus the layout's offset. */
+INLINE void quads_of(const uint8_t *block, size_t g, __m512i w[8], const em_layout layout) {
+  const em_layout_info info = em_layout_infos[layout];
+  const int bits = info.bits;
+  const uint8_t *group = block + g * em_group_bytes(layout), *rest = group + (bits >= 4 ? 256 : bits == 3 ? 128 : 0);
+  if (bits == 8) {
+    UNROLL
+    for (int j = 0; j < 8; j++)
+      w[j] = load(group + 64 * j);
+    return;
   }
-}
-
-INLINE void quads_q5(const uint8_t *group, __m512i w[8]) {
-  const __m512i sixteen = _mm512_set1_epi8(16);
-  __m512i fifth = load(group + 256);
-  quads_q4(group, w);
   UNROLL
   for (int j = 0; j < 8; j++) {
-    __m512i bit = j < 4 ? _mm512_slli_epi16(fifth, (unsigned)(4 - j)) : _mm512_srli_epi16(fifth, (unsigned)(j - 4));
-    w[j] = _mm512_ternarylogic_epi32(bit, sixteen, w[j], 0xEA); /* bit & 16 | w */
+    if (bits >= 4)
+      w[j] = _mm512_and_si512(moved(load(group + 64 * (j / 2)), j % 2 * 4, 0), _mm512_set1_epi8(15));
+    else if (bits >= 2)
+      w[j] = _mm512_and_si512(moved(load(group + 64 * (j / 4)), j % 4 * 2, 0), _mm512_set1_epi8(3));
+    else
+      w[j] = _mm512_and_si512(moved(load(group), j, 1), _mm512_set1_epi8(2));
+    if (bits == 6)
+      w[j] = with(w[j], moved(load(rest + 64 * (j / 4)), j % 4 * 2, 4), 0x30);
+    if (bits == 5 || bits == 3)
+      w[j] = with(w[j], moved(load(rest), j, bits - 1), 1 << (bits - 1));
+  }
+  if (info.scales == EM_SCALES_ODD_RUNS) {
+    /* Four bits a row, one for every two quads, in all bytes of the row. */
+    const __m512i bytes = _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0);
+    __m512i runs = load_u8_i32(block + 8 * em_group_bytes(layout) + 128 + g / 2 * 16);
+    runs = _mm512_shuffle_epi8(_mm512_srl_epi32(runs, _mm_cvtsi32_si128((int)(g % 2 * 4))), bytes);
+    UNROLL
+    for (int j = 0; j < 8; j++)
+      w[j] = with(w[j], moved(runs, j / 2, 2), 4);
+  }
+  if (info.numbers) {
+    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)info.numbers));
+    table = _mm512_add_epi8(table, _mm512_set1_epi8((char)info.offset));
+    UNROLL
+    for (int j = 0; j < 8; j++)
+      w[j] = _mm512_shuffle_epi8(table, w[j]);
   }
 }
 
-INLINE void quads_q6(const uint8_t *group, __m512i w[8]) {
-  const __m512i pair = _mm512_set1_epi8(0x30);
-  quads_q4(group, w);
-  UNROLL
-  for (int j = 0; j < 8; j++) {
-    __m512i pairs = load(group + 256 + 64 * (j / 4));
-    int i = j % 4;
-    __m512i bits = i < 2 ? _mm512_slli_epi16(pairs, (unsigned)(4 - 2 * i)) : _mm512_srli_epi16(pairs, (unsigned)(2 * i - 4));
-    w[j] = _mm512_ternarylogic_epi32(bits, pair, w[j], 0xEA);
+/* --- Scales, by layout ------------------------------------------------------------------------------------------------------ */
+
+/* What all groups of a block share: d, and m or dmin. */
+INLINE void head_of(const uint8_t *tail, __m512 head[2], const em_layout layout) {
+  const em_layout_info info = em_layout_infos[layout];
+  if (info.scales == EM_SCALES_E8M0 || info.scales == EM_SCALES_E4M3)
+    return;
+  head[0] = load_f16(tail + em_scales_d_at(info.scales));
+  if (info.factor != 1)
+    head[0] = _mm512_mul_ps(head[0], _mm512_set1_ps(info.factor));
+  if (em_scales_have_minimum(info.scales))
+    head[1] = load_f16(tail + em_scales_d_at(info.scales) + 32);
+}
+
+/* The scale of group g or, of layouts that have one for each half, of half h of it. */
+INLINE __m512 scale_of(const uint8_t *tail, size_t g, int h, const __m512 head[2], const em_layout layout) {
+  __m512i byte;
+  switch (em_layout_infos[layout].scales) {
+  case EM_SCALES_E8M0:
+    byte = _mm512_max_epi32(load_u8_i32(tail), _mm512_set1_epi32(1));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_sub_epi32(byte, _mm512_set1_epi32(1)), 23));
+  case EM_SCALES_E4M3: {
+    /* The bits of an f16 of 1/256 of the value. */
+    __m256i word = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(tail + 16 * h)));
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(word, 7)), _mm512_set1_ps(128));
   }
+  case EM_SCALES_K_MIN:
+    return _mm512_mul_ps(head[0], load_u8(tail + 16 * g));
+  case EM_SCALES_K_HALVES_MIN:
+    byte = _mm512_and_si512(load_u8_i32(tail + 32 * g + 16 * (size_t)h), _mm512_set1_epi32(15));
+    return _mm512_mul_ps(head[0], _mm512_cvtepi32_ps(byte));
+  case EM_SCALES_K:
+    return _mm512_mul_ps(head[0], load_i8(tail + 16 * g));
+  case EM_SCALES_K_HALVES:
+    return _mm512_mul_ps(head[0], load_i8(tail + 32 * g + 16 * (size_t)h));
+  case EM_SCALES_ODD_HALVES:
+  case EM_SCALES_ODD_RUNS:
+    byte = load_u8_i32(tail + 16 * g);
+    byte = h == 0 ? _mm512_slli_epi32(byte, 1) : _mm512_srli_epi32(byte, 3);
+    byte = _mm512_or_si512(_mm512_and_si512(byte, _mm512_set1_epi32(30)), _mm512_set1_epi32(1));
+    return _mm512_mul_ps(head[0], _mm512_cvtepi32_ps(byte));
+  default:
+    return head[0];
+  }
+}
+
+/* The same of the minima of those that have them. */
+INLINE __m512 minimum_of(const uint8_t *tail, size_t g, int h, const __m512 head[2], const em_layout layout) {
+  switch (em_layout_infos[layout].scales) {
+  case EM_SCALES_K_MIN:
+    return _mm512_mul_ps(head[1], load_u8(tail + 128 + 16 * g));
+  case EM_SCALES_K_HALVES_MIN:
+    return _mm512_mul_ps(head[1],
+                         _mm512_cvtepi32_ps(_mm512_srli_epi32(load_u8_i32(tail + 32 * g + 16 * (size_t)h), 4)));
+  default:
+    return _mm512_sub_ps(_mm512_setzero_ps(), head[1]);
+  }
+}
+
+/* Of -128 times a sum of activations: -offset times it. */
+INLINE int32_t less_offset(int32_t n, const int offset) {
+  return offset == 0 ? 0 : 128 % offset == 0 ? n >> __builtin_ctz(128u / (unsigned)offset) : (n >> 7) * offset;
 }
 
 /* acc + dot * (scale * d): the one place where an integer sum meets its scales, so that all kernels round alike. */
@@ -134,85 +217,46 @@ INLINE void store(const __m512 acc[MAX_COLS], const int C, float *y) {
     _mm512_storeu_ps(y + c * 16, acc[c]);
 }
 
-/* Q8 and Q4_0: one group a block, one f16 scale, an offset of 128 >> shift. */
-INLINE void dot_simple(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
-                       const bool eight) {
+/* The quantised layouts. */
+INLINE void dot_quantised(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
+                          const em_layout layout) {
+  const em_layout_info info = em_layout_infos[layout];
+  const size_t n_groups = info.n_groups, share = em_block_bytes(layout) / n_groups;
+  const bool halved = em_scales_halved(info.scales);
   __m512 acc[MAX_COLS];
   clear(acc, C);
-  for (size_t b = 0; b < n_in / EM_GROUP; b++) {
-    __m512i quads[8], dots[MAX_COLS];
-    look_ahead(w, eight ? EM_Q8_BLOCK_BYTES : EM_Q4_0_BLOCK_BYTES);
-    if (eight)
-      quads_q8(w, quads);
-    else
-      quads_q4(w, quads);
-    UNROLL
-    for (int c = 0; c < C; c++)
-      dots[c] = _mm512_set1_epi32(block_at(x, stride, c, b)->n32 >> (eight ? 0 : 4));
-    add_quads(quads, 0, 8, x, stride, b, C, dots);
-    __m512 scale = load_f16(w + (eight ? 512 : 256));
-    UNROLL
-    for (int c = 0; c < C; c++)
-      acc[c] = scaled(dots[c], scale, block_at(x, stride, c, b)->d, acc[c]);
-    w += eight ? EM_Q8_BLOCK_BYTES : EM_Q4_0_BLOCK_BYTES;
-  }
-  store(acc, C, y);
-}
-
-INLINE void dot_q45_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y,
-                      const bool five) {
-  const size_t group_bytes = five ? 320 : 256, share = (five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES) / 8;
-  __m512 acc[MAX_COLS];
-  clear(acc, C);
-  for (size_t b = 0; b < n_in / EM_GROUP; b += 8) {
-    const uint8_t *tail = w + 8 * group_bytes;
-    __m512 d = load_f16(tail + 256), dmin = load_f16(tail + 288);
-    for (size_t g = 0; g < 8; g++) {
+  for (size_t b = 0; b < n_in / EM_GROUP; b += n_groups) {
+    const uint8_t *tail = w + n_groups * em_group_bytes(layout);
+    __m512 head[2];
+    head_of(tail, head, layout);
+    for (size_t g = 0; g < n_groups; g++) {
       __m512i quads[8], dots[MAX_COLS];
       look_ahead(w + g * share, share);
-      if (five)
-        quads_q5(w + g * group_bytes, quads);
-      else
-        quads_q4(w + g * group_bytes, quads);
+      quads_of(w, g, quads, layout);
       UNROLL
-      for (int c = 0; c < C; c++)
-        dots[c] = _mm512_setzero_si512();
-      add_quads(quads, 0, 8, x, stride, b + g, C, dots);
-      __m512 scale = _mm512_mul_ps(d, load_u8(tail + 16 * g)), minimum = _mm512_mul_ps(dmin, load_u8(tail + 128 + 16 * g));
-      UNROLL
-      for (int c = 0; c < C; c++) {
-        const em_q8_block *block = block_at(x, stride, c, b + g);
-        acc[c] = minus(minimum, block->sum, scaled(dots[c], scale, block->d, acc[c]));
-      }
-    }
-    w += five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES;
-  }
-  store(acc, C, y);
-}
-
-INLINE void dot_q6_k(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, const int C, float *y) {
-  __m512 acc[MAX_COLS];
-  clear(acc, C);
-  for (size_t b = 0; b < n_in / EM_GROUP; b += 8) {
-    const uint8_t *tail = w + 8 * 384;
-    __m512 d = load_f16(tail + 256);
-    for (size_t g = 0; g < 8; g++) {
-      __m512i quads[8], dots[MAX_COLS];
-      look_ahead(w + g * (EM_Q6_K_BLOCK_BYTES / 8), EM_Q6_K_BLOCK_BYTES / 8);
-      quads_q6(w + g * 384, quads);
-      UNROLL
-      for (int h = 0; h < 2; h++) {
+      for (int h = 0; h < (halved ? 2 : 1); h++) {
         UNROLL
-        for (int c = 0; c < C; c++)
-          dots[c] = _mm512_set1_epi32(block_at(x, stride, c, b + g)->n16[h] >> 2);
-        add_quads(quads, 4 * h, 4 * h + 4, x, stride, b + g, C, dots);
-        __m512 scale = _mm512_mul_ps(d, load_i8(tail + 16 * (2 * g + (size_t)h)));
+        for (int c = 0; c < C; c++) {
+          const em_q8_block *block = block_at(x, stride, c, b + g);
+          dots[c] = _mm512_set1_epi32(less_offset(halved ? block->n16[h] : block->n32, info.offset));
+        }
+        add_quads(quads, 4 * h, halved ? 4 * h + 4 : 8, x, stride, b + g, C, dots);
+        __m512 scale = scale_of(tail, g, h, head, layout);
         UNROLL
         for (int c = 0; c < C; c++)
           acc[c] = scaled(dots[c], scale, block_at(x, stride, c, b + g)->d, acc[c]);
       }
+      UNROLL
+      for (int h = 0; em_scales_have_minimum(info.scales) && h < (halved ? 2 : 1); h++) {
+        __m512 minimum = minimum_of(tail, g, h, head, layout);
+        UNROLL
+        for (int c = 0; c < C; c++) {
+          const em_q8_block *block = block_at(x, stride, c, b + g);
+          acc[c] = minus(minimum, halved ? block->sum16[h] : block->sum, acc[c]);
+        }
+      }
     }
-    w += EM_Q6_K_BLOCK_BYTES;
+    w += em_block_bytes(layout);
   }
   store(acc, C, y);
 }
@@ -248,114 +292,65 @@ INLINE void dot_float(const uint8_t *w, size_t n_in, const uint8_t *x, size_t st
 }
 
 /* Any number of columns, as many at once as there are registers for. The order of a column's sums is the same in all. */
-#define DOT(name, call)                                                                                                \
-  static void name(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, size_t n_cols, float *y) {          \
-    for (; n_cols >= 6; n_cols -= 6, x += 6 * stride, y += 96) {                                                       \
-      enum { C = 6 };                                                                                                  \
-      call;                                                                                                            \
-    }                                                                                                                  \
-    if (n_cols >= 3) {                                                                                                 \
-      enum { C = 3 };                                                                                                  \
-      call;                                                                                                            \
-      n_cols -= 3, x += 3 * stride, y += 48;                                                                           \
-    }                                                                                                                  \
-    if (n_cols == 2) {                                                                                                 \
-      enum { C = 2 };                                                                                                  \
-      call;                                                                                                            \
-    } else if (n_cols == 1) {                                                                                          \
-      enum { C = 1 };                                                                                                  \
-      call;                                                                                                            \
-    }                                                                                                                  \
+#define DOT(name, call)                                                                                       \
+  static void name(const uint8_t *w, size_t n_in, const uint8_t *x, size_t stride, size_t n_cols, float *y) { \
+    for (; n_cols >= 6; n_cols -= 6, x += 6 * stride, y += 96) {                                              \
+      enum { C = 6 };                                                                                         \
+      call;                                                                                                   \
+    }                                                                                                         \
+    if (n_cols >= 3) {                                                                                        \
+      enum { C = 3 };                                                                                         \
+      call;                                                                                                   \
+      n_cols -= 3, x += 3 * stride, y += 48;                                                                  \
+    }                                                                                                         \
+    if (n_cols == 2) {                                                                                        \
+      enum { C = 2 };                                                                                         \
+      call;                                                                                                   \
+    } else if (n_cols == 1) {                                                                                 \
+      enum { C = 1 };                                                                                         \
+      call;                                                                                                   \
+    }                                                                                                         \
   }
 
-DOT(dot_cols_q8, dot_simple(w, n_in, x, stride, C, y, true))
-DOT(dot_cols_q4_0, dot_simple(w, n_in, x, stride, C, y, false))
-DOT(dot_cols_q4_k, dot_q45_k(w, n_in, x, stride, C, y, false))
-DOT(dot_cols_q5_k, dot_q45_k(w, n_in, x, stride, C, y, true))
-DOT(dot_cols_q6_k, dot_q6_k(w, n_in, x, stride, C, y))
-DOT(dot_cols_f32, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_F32))
-DOT(dot_cols_f16, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_F16))
-DOT(dot_cols_bf16, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_BF16))
+DOT(dot_F32, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_F32))
+DOT(dot_F16, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_F16))
+DOT(dot_BF16, dot_float(w, n_in, x, stride, C, y, EM_LAYOUT_BF16))
 
 /* --- Unpacking: many columns ------------------------------------------------------------------------------------------------ */
 
-/* Stores a group's quads with an offset of 128 and its scales. */
-INLINE void put(uint8_t *dst, const __m512i quads[8], int add) {
-  const __m512i more = _mm512_set1_epi8((char)add);
-  UNROLL
-  for (int j = 0; j < 8; j++)
-    _mm512_store_si512(dst + 64 * j, add ? _mm512_add_epi8(quads[j], more) : quads[j]);
-}
-
-static void unpack_q8(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) {
-  w += k0 / EM_GROUP * EM_Q8_BLOCK_BYTES;
-  for (size_t b = 0; b < n_k / EM_GROUP; b++, w += EM_Q8_BLOCK_BYTES, dst += 576) {
-    __m512i quads[8];
-    quads_q8(w, quads);
-    put(dst, quads, 0);
-    _mm512_store_ps(dst + 512, load_f16(w + 512));
-  }
-}
-
-static void unpack_q4_0(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) {
-  w += k0 / EM_GROUP * EM_Q4_0_BLOCK_BYTES;
-  for (size_t b = 0; b < n_k / EM_GROUP; b++, w += EM_Q4_0_BLOCK_BYTES, dst += 576) {
-    __m512i quads[8];
-    quads_q4(w, quads);
-    put(dst, quads, 120);
-    _mm512_store_ps(dst + 512, load_f16(w + 256));
-  }
-}
-
-INLINE void unpack_q45_k(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst, const bool five) {
-  const size_t group_bytes = five ? 320 : 256, block_bytes = five ? EM_Q5_K_BLOCK_BYTES : EM_Q4_K_BLOCK_BYTES;
-  w += k0 / EM_SUPER * block_bytes;
-  for (size_t b = 0; b < n_k / EM_SUPER; b++, w += block_bytes) {
-    const uint8_t *tail = w + 8 * group_bytes;
-    __m512 d = load_f16(tail + 256), dmin = load_f16(tail + 288);
-    for (size_t g = 0; g < 8; g++, dst += 640) {
+/* A group's numbers with an offset of 128, its scales, its minima. */
+INLINE void unpack(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst, const em_layout layout) {
+  const em_layout_info info = em_layout_infos[layout];
+  const size_t n_groups = info.n_groups;
+  const __m512i more = _mm512_set1_epi8((char)(128 - info.offset));
+  const int n = em_scales_halved(info.scales) ? 2 : 1;
+  w += k0 / EM_GROUP / n_groups * em_block_bytes(layout);
+  for (size_t b = 0; b < n_k / EM_GROUP; b += n_groups, w += em_block_bytes(layout)) {
+    const uint8_t *tail = w + n_groups * em_group_bytes(layout);
+    __m512 head[2];
+    head_of(tail, head, layout);
+    for (size_t g = 0; g < n_groups; g++) {
       __m512i quads[8];
-      if (five)
-        quads_q5(w + g * group_bytes, quads);
-      else
-        quads_q4(w + g * group_bytes, quads);
-      put(dst, quads, 128);
-      _mm512_store_ps(dst + 512, _mm512_mul_ps(d, load_u8(tail + 16 * g)));
-      _mm512_store_ps(dst + 576, _mm512_mul_ps(dmin, load_u8(tail + 128 + 16 * g)));
+      quads_of(w, g, quads, layout);
+      UNROLL
+      for (int j = 0; j < 8; j++)
+        _mm512_store_si512(dst + 64 * j, info.offset == 128 ? quads[j] : _mm512_add_epi8(quads[j], more));
+      dst += 512;
+      UNROLL
+      for (int h = 0; h < n; h++, dst += 64)
+        _mm512_store_ps(dst, scale_of(tail, g, h, head, layout));
+      UNROLL
+      for (int h = 0; em_scales_have_minimum(info.scales) && h < n; h++, dst += 64)
+        _mm512_store_ps(dst, minimum_of(tail, g, h, head, layout));
     }
   }
 }
-
-static void unpack_q4_k(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) {
-  unpack_q45_k(w, k0, n_k, dst, false);
-}
-
-static void unpack_q5_k(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) {
-  unpack_q45_k(w, k0, n_k, dst, true);
-}
-
-static void unpack_q6_k(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) {
-  w += k0 / EM_SUPER * EM_Q6_K_BLOCK_BYTES;
-  for (size_t b = 0; b < n_k / EM_SUPER; b++, w += EM_Q6_K_BLOCK_BYTES) {
-    const uint8_t *tail = w + 8 * 384;
-    __m512 d = load_f16(tail + 256);
-    for (size_t g = 0; g < 8; g++, dst += 640) {
-      __m512i quads[8];
-      quads_q6(w + g * 384, quads);
-      put(dst, quads, 96);
-      _mm512_store_ps(dst + 512, _mm512_mul_ps(d, load_i8(tail + 32 * g)));
-      _mm512_store_ps(dst + 576, _mm512_mul_ps(d, load_i8(tail + 32 * g + 16)));
-    }
-  }
-}
-
-/* What an unpacked group has behind its quads. */
-typedef enum scales { ONE_SCALE, SCALE_AND_MINIMUM, TWO_SCALES } scales;
 
 /* Two panels times C columns for n groups. */
 INLINE void mul_tile(const uint8_t *w0, const uint8_t *w1, size_t n, const uint8_t *x, size_t stride, const int C,
-                     bool add, float *y, const scales kind) {
-  const size_t group_bytes = kind == ONE_SCALE ? 576 : 640;
+                     bool add, float *y, const bool halved, const bool minima) {
+  const int n_scales = halved ? 2 : 1;
+  const size_t group_bytes = 512 + 64 * (size_t)n_scales * (minima ? 2 : 1);
   const uint8_t *w[2] = {w0, w1};
   __m512 acc[2][MAX_COLS];
   UNROLL
@@ -367,14 +362,14 @@ INLINE void mul_tile(const uint8_t *w0, const uint8_t *w1, size_t n, const uint8
   for (size_t b = 0; b < n; b++) {
     __m512i dots[2][MAX_COLS];
     UNROLL
-    for (int h = 0; h < (kind == TWO_SCALES ? 2 : 1); h++) {
+    for (int h = 0; h < n_scales; h++) {
       UNROLL
       for (int c = 0; c < C; c++) {
         const em_q8_block *block = block_at(x, stride, c, b);
-        dots[0][c] = dots[1][c] = _mm512_set1_epi32(kind == TWO_SCALES ? block->n16[h] : block->n32);
+        dots[0][c] = dots[1][c] = _mm512_set1_epi32(halved ? block->n16[h] : block->n32);
       }
       UNROLL
-      for (int j = 0; j < (kind == TWO_SCALES ? 4 : 8); j++) {
+      for (int j = 0; j < (halved ? 4 : 8); j++) {
         __m512i q0 = _mm512_load_si512(w[0] + 64 * (4 * h + j)), q1 = _mm512_load_si512(w[1] + 64 * (4 * h + j));
         UNROLL
         for (int c = 0; c < C; c++) {
@@ -394,8 +389,14 @@ INLINE void mul_tile(const uint8_t *w0, const uint8_t *w1, size_t n, const uint8
     UNROLL
     for (int p = 0; p < 2; p++) {
       UNROLL
-      for (int c = 0; kind == SCALE_AND_MINIMUM && c < C; c++)
-        acc[p][c] = minus(_mm512_load_ps(w[p] + 576), block_at(x, stride, c, b)->sum, acc[p][c]);
+      for (int h = 0; minima && h < n_scales; h++) {
+        __m512 minimum = _mm512_load_ps(w[p] + 512 + 64 * (n_scales + h));
+        UNROLL
+        for (int c = 0; c < C; c++) {
+          const em_q8_block *block = block_at(x, stride, c, b);
+          acc[p][c] = minus(minimum, halved ? block->sum16[h] : block->sum, acc[p][c]);
+        }
+      }
       w[p] += group_bytes;
     }
   }
@@ -407,44 +408,47 @@ INLINE void mul_tile(const uint8_t *w0, const uint8_t *w1, size_t n, const uint8
   }
 }
 
-#define MUL(name, kind)                                                                                          \
-  static void name(const uint8_t *w0, const uint8_t *w1, size_t n_k, const uint8_t *x, size_t stride,            \
-                   size_t n_cols, bool add, float *y) {                                                          \
-    size_t n = n_k / EM_GROUP;                                                                                   \
-    for (; n_cols >= 6; n_cols -= 6, x += 6 * stride, y += 192)                                                  \
-      mul_tile(w0, w1, n, x, stride, 6, add, y, kind);                                                           \
-    if (n_cols >= 3) {                                                                                           \
-      mul_tile(w0, w1, n, x, stride, 3, add, y, kind);                                                           \
-      n_cols -= 3, x += 3 * stride, y += 96;                                                                     \
-    }                                                                                                            \
-    if (n_cols == 2)                                                                                             \
-      mul_tile(w0, w1, n, x, stride, 2, add, y, kind);                                                           \
-    else if (n_cols == 1)                                                                                        \
-      mul_tile(w0, w1, n, x, stride, 1, add, y, kind);                                                           \
+#define MUL(name, halved, minima)                                                                                    \
+  static void name(const uint8_t *w0, const uint8_t *w1, size_t n_k, const uint8_t *x, size_t stride, size_t n_cols, \
+                   bool add, float *y) {                                                                             \
+    size_t n = n_k / EM_GROUP;                                                                                       \
+    for (; n_cols >= 6; n_cols -= 6, x += 6 * stride, y += 192)                                                      \
+      mul_tile(w0, w1, n, x, stride, 6, add, y, halved, minima);                                                     \
+    if (n_cols >= 3) {                                                                                               \
+      mul_tile(w0, w1, n, x, stride, 3, add, y, halved, minima);                                                     \
+      n_cols -= 3, x += 3 * stride, y += 96;                                                                         \
+    }                                                                                                                \
+    if (n_cols == 2)                                                                                                 \
+      mul_tile(w0, w1, n, x, stride, 2, add, y, halved, minima);                                                     \
+    else if (n_cols == 1)                                                                                            \
+      mul_tile(w0, w1, n, x, stride, 1, add, y, halved, minima);                                                     \
   }
 
-MUL(mul_one_scale, ONE_SCALE)
-MUL(mul_minimum, SCALE_AND_MINIMUM)
-MUL(mul_two_scales, TWO_SCALES)
+MUL(mul_one_scale, false, false)
+MUL(mul_one_minimum, false, true)
+MUL(mul_two_scales, true, false)
+MUL(mul_two_minima, true, true)
+
+static em_mul_fn mul_of(em_scales scales) {
+  if (em_scales_halved(scales))
+    return em_scales_have_minimum(scales) ? mul_two_minima : mul_two_scales;
+  return em_scales_have_minimum(scales) ? mul_one_minimum : mul_one_scale;
+}
+
+#define LAYOUT(name)                                                                 \
+  DOT(dot_##name, dot_quantised(w, n_in, x, stride, C, y, EM_LAYOUT_##name))         \
+  static void unpack_##name(const uint8_t *w, size_t k0, size_t n_k, uint8_t *dst) { \
+    unpack(w, k0, n_k, dst, EM_LAYOUT_##name);                                       \
+  }
+EM_QUANTISED_LAYOUTS(LAYOUT)
 
 void em_kernels_avx512_matmul(em_cpu_kernels *kernels) {
-  em_dot_fn *dot = kernels->dot;
-  dot[EM_LAYOUT_F32] = dot_cols_f32;
-  dot[EM_LAYOUT_F16] = dot_cols_f16;
-  dot[EM_LAYOUT_BF16] = dot_cols_bf16;
-  dot[EM_LAYOUT_Q8] = dot_cols_q8;
-  dot[EM_LAYOUT_Q4_0] = dot_cols_q4_0;
-  dot[EM_LAYOUT_Q4_K] = dot_cols_q4_k;
-  dot[EM_LAYOUT_Q5_K] = dot_cols_q5_k;
-  dot[EM_LAYOUT_Q6_K] = dot_cols_q6_k;
-  kernels->unpack[EM_LAYOUT_Q8] = unpack_q8;
-  kernels->unpack[EM_LAYOUT_Q4_0] = unpack_q4_0;
-  kernels->unpack[EM_LAYOUT_Q4_K] = unpack_q4_k;
-  kernels->unpack[EM_LAYOUT_Q5_K] = unpack_q5_k;
-  kernels->unpack[EM_LAYOUT_Q6_K] = unpack_q6_k;
-  kernels->mul[EM_LAYOUT_Q8] = mul_one_scale;
-  kernels->mul[EM_LAYOUT_Q4_0] = mul_one_scale;
-  kernels->mul[EM_LAYOUT_Q4_K] = mul_minimum;
-  kernels->mul[EM_LAYOUT_Q5_K] = mul_minimum;
-  kernels->mul[EM_LAYOUT_Q6_K] = mul_two_scales;
+  kernels->dot[EM_LAYOUT_F32] = dot_F32;
+  kernels->dot[EM_LAYOUT_F16] = dot_F16;
+  kernels->dot[EM_LAYOUT_BF16] = dot_BF16;
+#define ENTRY(name)                                  \
+  kernels->dot[EM_LAYOUT_##name] = dot_##name;       \
+  kernels->unpack[EM_LAYOUT_##name] = unpack_##name; \
+  kernels->mul[EM_LAYOUT_##name] = mul_of(em_layout_infos[EM_LAYOUT_##name].scales);
+  EM_QUANTISED_LAYOUTS(ENTRY)
 }

@@ -1,11 +1,16 @@
 #version 460
 // y[i, :] = w * x[r, :] / sqrt(mean(x[r, :]^2) + eps); r = i, or the i-th output's row. One workgroup a row.
-// w at address 0: the row is only copied (gathering the outputs). QUANTISE: y is not float32, but of each group of 32 values
-// two vectors of int8 = round(value / scale), scale = largest / 127, and one vector: scale, and scale * sum of each half's int8.
+// w at address 0: the row is only copied (gathering the outputs). FORM says what y is:
+//   FLOATS  float32
+//   BYTES   of each group of 32 values two vectors of int8 = round(value / scale), scale = largest / 127, and one vector: scale,
+//           and scale * sum of each half's int8
+//   HALVES  of each group of 32 values, zeros behind the last, four vectors of halves = value / scale, scale a power of two that
+//           makes the largest 8 to 16, and one vector as above. 8 values stand in the order 0, 2, 1, 3, 4, 6, 5, 7.
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 
-layout(constant_id = 0) const bool QUANTISE = false;
+const uint FLOATS = 0u, BYTES = 1u, HALVES = 2u;
+layout(constant_id = 0) const uint FORM = 0u;
 layout(local_size_x = 128) in;
 
 layout(push_constant, scalar) uniform Push {
@@ -54,6 +59,41 @@ void quantise(uint from, uint to, uint lane, float factor) {
   }
 }
 
+void halve(uint from, uint to, uint lane, float factor) {
+  const bool weighted = uvec2(push.w) != uvec2(0u);
+  const uint n_groups = (push.n + 31u) / 32u;
+  WordsOut y = WordsOut(push.y);
+  for (uint group = lane; group < n_groups; group += 128u) {
+    float values[32];
+    float largest = 0.0;
+    [[unroll]] for (uint k = 0u; k < 32u; k++) {
+      const uint at = min(group * 32u + k, push.n - 1u);
+      float value = push.x.v[from + at];
+      if (weighted)
+        value = push.w.v[at] * (value * factor);
+      values[k] = group * 32u + k < push.n ? value : 0.0;
+      largest = max(largest, abs(values[k]));
+    }
+    // What is too small for that is lost; of what is no number nothing better can be made.
+    const int exponent = clamp(int(floatBitsToUint(largest) >> 23), 4, 250);
+    const float scale = uintBitsToFloat(uint(exponent - 3) << 23);
+    const float inverse = uintBitsToFloat(uint(257 - exponent) << 23);
+    const uint at = (to * n_groups + group) * 20u;
+    float halves[2] = float[2](0.0, 0.0);
+    [[unroll]] for (uint j = 0u; j < 16u; j++) {
+      const uint first = j / 4u * 8u + (j & 2u) * 2u + (j & 1u);
+      const uint word = packHalf2x16(vec2(values[first], values[first + 2u]) * inverse);
+      const vec2 rounded = unpackHalf2x16(word);
+      halves[j >> 3] += rounded.x + rounded.y;
+      y.v[at + j] = word;
+    }
+    y.v[at + 16u] = floatBitsToUint(scale);
+    y.v[at + 17u] = floatBitsToUint(scale * halves[0]);
+    y.v[at + 18u] = floatBitsToUint(scale * halves[1]);
+    y.v[at + 19u] = 0u;
+  }
+}
+
 void main() {
   const uint i = gl_WorkGroupID.x;
   const bool outputs = push.outputs_only == 1u;
@@ -63,10 +103,12 @@ void main() {
   const uint lane = gl_LocalInvocationID.x;
   const uint from = row * push.n, to = i * push.n;
   if (uvec2(push.w) == uvec2(0u)) {
-    if (QUANTISE) {
+    if (FORM == BYTES)
       quantise(from, to, lane, 1.0);
+    if (FORM == HALVES)
+      halve(from, i, lane, 1.0);
+    if (FORM != FLOATS)
       return;
-    }
     for (uint k = lane; k < push.n; k += 128u)
       push.y.v[to + k] = push.x.v[from + k];
     return;
@@ -84,10 +126,12 @@ void main() {
     barrier();
   }
   const float factor = 1.0 / sqrt(sums[0] / float(push.n) + push.eps);
-  if (QUANTISE) {
+  if (FORM == BYTES)
     quantise(from, to, lane, factor);
+  if (FORM == HALVES)
+    halve(from, i, lane, factor);
+  if (FORM != FLOATS)
     return;
-  }
   for (uint k = lane; k < push.n; k += 128u)
     push.y.v[to + k] = push.w.v[k] * (push.x.v[from + k] * factor);
 }

@@ -221,7 +221,7 @@ static void report(bench *b, const char *op, const char *type, uint32_t n_rows, 
 /* --- The kernels ------------------------------------------------------------------------------------------------- */
 
 static em_status bench_linear(bench *b, em_type type, em_error *error) {
-  static const uint32_t row_counts[] = {1, 4, 16, 64};
+  static const uint32_t row_counts[] = {1, 4, 8, 16, 64};
   em_status status = EM_OK;
   em_weights *weights[MAX_COPIES] = {NULL};
   em_stage stages[MAX_COPIES];

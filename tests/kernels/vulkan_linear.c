@@ -217,6 +217,7 @@ int main(int argc, char **argv) {
   hook_start(&(hook_wish){0});
   test_few_rows();
   em_vk_forced_kernel = argv[1];
+  const bool is_exact = strcmp(argv[1], "float") == 0 || strcmp(argv[1], "wide") == 0;
   for (size_t i = 0; i < N_TYPES; i++) {
     /* One backend a format: so many kernels of so many shapes no model has. */
     em_error error = {0};
@@ -230,7 +231,7 @@ int main(int argc, char **argv) {
     uint32_t n = make_cases(i, cases);
     for (uint32_t k = 0; k < n; k++) {
       subject s = make_subject(&cases[k]);
-      test_subject(backend, argv[1], &s, strcmp(argv[1], "float") == 0 ? tolerances.device_linear : tolerances.device_rounded);
+      test_subject(backend, argv[1], &s, is_exact ? tolerances.device_linear : tolerances.device_rounded);
       free_subject(&s);
     }
     em_backend_close(backend);

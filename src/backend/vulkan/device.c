@@ -309,6 +309,11 @@ static void read_abilities(em_vk *vk) {
   vk->matrix_size = read_matrix_size(vk);
   if (vk->matrix_size > 0)
     vk->abilities |= EM_VK_MATRICES;
+  VkPhysicalDeviceVulkan12Features twelve = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &twelve};
+  vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &all);
+  if (twelve.shaderFloat16)
+    vk->abilities |= EM_VK_HALVES;
   if (has_extension(vk, vk->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
@@ -419,9 +424,10 @@ em_status em_vk_open(uint32_t index, em_vk *vk, em_error *error) {
       .shaderIntegerDotProduct = VK_TRUE};
   VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE};
+  twelve.shaderFloat16 = vk->abilities & EM_VK_HALVES ? VK_TRUE : VK_FALSE;
   if (vk->abilities & EM_VK_MATRICES) {
     twelve.pNext = &matrices;
-    twelve.shaderFloat16 = twelve.vulkanMemoryModel = VK_TRUE;
+    twelve.vulkanMemoryModel = VK_TRUE;
     extensions[n_extensions++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
   }
   if (vk->abilities & EM_VK_DOTS) {

@@ -13,7 +13,8 @@ typedef enum em_vk_format {
   EM_VK_FORMAT_Q8_0,
   EM_VK_FORMAT_Q4_0,
   EM_VK_FORMAT_Q4_K,
-  EM_VK_FORMAT_Q6_K
+  EM_VK_FORMAT_Q6_K,
+  EM_VK_N_FORMATS
 } em_vk_format;
 
 typedef struct em_vk_layout {

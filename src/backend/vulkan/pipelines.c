@@ -48,7 +48,7 @@ void em_vk_pipelines_close(em_vulkan *vulkan) {
       vk->fn.DestroyPipeline(vk->device, vulkan->pipelines[i].pipeline, NULL);
   if (vulkan->cache)
     vk->fn.DestroyPipelineCache(vk->device, vulkan->cache, NULL);
-  for (unsigned i = 0; i < EM_VK_N_SHADERS; i++)
+  for (unsigned i = 0; i < EM_VK_N_MODULES; i++)
     if (vulkan->modules[i])
       vk->fn.DestroyShaderModule(vk->device, vulkan->modules[i], NULL);
   if (vulkan->layout)
@@ -56,26 +56,12 @@ void em_vk_pipelines_close(em_vulkan *vulkan) {
 }
 
 /* The module for a variant: that of the format where the matrices of all parts have the same. */
-static em_vk_shader module_of(const em_vk_variant *variant) {
-  static const em_vk_shader of_linear[] = {
-      [EM_VK_FORMAT_F32] = EM_VK_SHADER_LINEAR_F32,   [EM_VK_FORMAT_F16] = EM_VK_SHADER_LINEAR_F16,
-      [EM_VK_FORMAT_BF16] = EM_VK_SHADER_LINEAR_BF16, [EM_VK_FORMAT_Q8_0] = EM_VK_SHADER_LINEAR_Q8_0,
-      [EM_VK_FORMAT_Q4_0] = EM_VK_SHADER_LINEAR_Q4_0, [EM_VK_FORMAT_Q4_K] = EM_VK_SHADER_LINEAR_Q4_K,
-      [EM_VK_FORMAT_Q6_K] = EM_VK_SHADER_LINEAR_Q6_K,
-  };
-  static const em_vk_shader of_integer[] = {
-      [EM_VK_FORMAT_Q8_0] = EM_VK_SHADER_INTEGER_Q8_0,
-      [EM_VK_FORMAT_Q4_0] = EM_VK_SHADER_INTEGER_Q4_0,
-      [EM_VK_FORMAT_Q4_K] = EM_VK_SHADER_INTEGER_Q4_K,
-      [EM_VK_FORMAT_Q6_K] = EM_VK_SHADER_INTEGER_Q6_K,
-  };
-  const em_vk_shader *of = variant->shader == EM_VK_SHADER_LINEAR ? of_linear : of_integer;
-  const size_t n = sizeof of_linear / sizeof of_linear[0];
+static uint32_t module_of(const em_vk_variant *variant) {
   const uint32_t *c = variant->constants, format = c[2], n_parts = c[5]; /* the numbers of matmul/frame.glsl */
-  if ((variant->shader != EM_VK_SHADER_LINEAR && variant->shader != EM_VK_SHADER_INTEGER) || format >= n ||
-      of[format] == 0)
+  if (variant->shader >= EM_VK_N_KERNELS || (n_parts >= 2 && c[3] != format) || (n_parts >= 3 && c[4] != format))
     return variant->shader;
-  return (n_parts < 2 || c[3] == format) && (n_parts < 3 || c[4] == format) ? of[format] : variant->shader;
+  const uint32_t module = EM_VK_MODULE(variant->shader, format);
+  return em_vk_spirvs[module].bytes > 0 ? module : variant->shader;
 }
 
 /* Makes one pipeline, on any thread. The entry is the caller's alone while its state is EM_VK_MAKING. */

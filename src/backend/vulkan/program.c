@@ -43,7 +43,7 @@ uint32_t em_vk_n_segments(const em_weights *weights) {
 }
 
 static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *out, em_error *error) {
-  const bool quantises = em_vk_may_quantise(vk);
+  const bool converts = em_vk_may_convert(vk);
   *out = (sizes){0};
   uint64_t width_normed = 0, rows_normed = 0, rotation_values = 0;
   for (uint32_t i = 0; i < desc->n_stages; i++) {
@@ -57,9 +57,11 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
         out->max_dispatches += 2 * em_vk_n_segments(l->w[p]);
       if (l->outputs_only && l->residual != EM_NO_VALUE)
         return em_fail(error, EM_ERR_UNSUPPORTED, "a residual of output rows has no shader yet");
-      if (l->norm || l->outputs_only || quantises) {
+      if (l->norm || l->outputs_only || converts) {
         uint64_t rows = l->outputs_only ? desc->max_outputs : desc->max_rows;
-        width_normed = l->w[0]->n_in > width_normed ? l->w[0]->n_in : width_normed;
+        /* No form is longer than float32 but for the group of 32 values that it is rounded up to. */
+        uint64_t width = converts ? (l->w[0]->n_in + 31) / 32 * 32 : l->w[0]->n_in;
+        width_normed = width > width_normed ? width : width_normed;
         rows_normed = rows > rows_normed ? rows : rows_normed;
       }
     } else if (stage->kind == EM_STAGE_ROPE_STORE) {
@@ -146,6 +148,18 @@ static em_status make_rotations(em_vulkan_program *program, em_error *error) {
   return EM_OK;
 }
 
+uint32_t em_vk_family_rows(em_vk_family family) {
+  static const uint32_t rows[EM_VK_N_FAMILIES] = {1, 4, 8, EM_VK_FEW_ROWS, UINT32_MAX};
+  return rows[family];
+}
+
+em_vk_family em_vk_family_of(uint32_t n_rows) {
+  em_vk_family family = EM_VK_FAMILY_ONE;
+  while (n_rows > em_vk_family_rows(family))
+    family++;
+  return family;
+}
+
 /* What is recorded for step k. */
 static bool has_part(const em_vulkan_program *program, const sizes *s, uint32_t k, uint32_t part) {
   const em_vk *vk = &((const em_vulkan *)program->base.backend)->vk;
@@ -153,7 +167,7 @@ static bool has_part(const em_vulkan_program *program, const sizes *s, uint32_t 
     return s->top > 0;
   /* Steps of so many rows never come. */
   const uint32_t max_rows = program->base.desc.max_rows;
-  if ((part == EM_VK_FAMILY_FEW && max_rows < 2) || (part == EM_VK_FAMILY_MANY && max_rows <= EM_VK_FEW_ROWS))
+  if (part > EM_VK_FAMILY_ONE && part < EM_VK_N_FAMILIES && max_rows <= em_vk_family_rows((em_vk_family)part - 1))
     return false;
   return k == 0 ? part != EM_VK_PART_COPY || !vk->unified : part == EM_VK_FAMILY_ONE;
 }

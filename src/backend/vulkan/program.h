@@ -1,7 +1,7 @@
 /* Programs on the device: what a step runs is recorded once and replayed. All that changes between steps is in a step
  * buffer: the rows, the page tables, the rotations and the sizes of the dispatches, which the host computes.
  *
- * A step is the stages, in one of three recordings by the number of rows, and behind them, where that is wanted,
+ * A step is the stages, in one of five recordings by the number of rows, and behind them, where that is wanted,
  * picking the best tokens, or copying the result to where the host can read it. Many rows are recorded in slices of a
  * layer, so that what is submitted at once stays short. Steps ahead have step buffers of their own, of one row each;
  * the token of a step is written into the next one's by the device.
@@ -26,9 +26,20 @@ enum {
   EM_VK_STEP_HEADER
 };
 
-/* The kernels' families by the number of rows. */
-typedef enum em_vk_family { EM_VK_FAMILY_ONE, EM_VK_FAMILY_FEW, EM_VK_FAMILY_MANY, EM_VK_N_FAMILIES } em_vk_family;
+/* The kernels' families by the number of rows: 1, up to 4, up to 8, up to 16 (several slots, drafts), and more. */
+typedef enum em_vk_family {
+  EM_VK_FAMILY_ONE,
+  EM_VK_FAMILY_FOUR,
+  EM_VK_FAMILY_EIGHT,
+  EM_VK_FAMILY_SIXTEEN,
+  EM_VK_FAMILY_MANY,
+  EM_VK_N_FAMILIES
+} em_vk_family;
 #define EM_VK_FEW_ROWS 16u
+
+/* The family for a step of n rows, and the most rows of one. */
+em_vk_family em_vk_family_of(uint32_t n_rows);
+uint32_t em_vk_family_rows(em_vk_family family);
 
 /* How a dispatch's size follows from the step; what is not said is fixed. */
 typedef enum em_vk_grid {

@@ -107,8 +107,8 @@ static void record_input(recorder *r, const em_stage_input *input) {
   const em_program_desc *desc = &program->base.desc;
   const em_value_desc *value = &desc->values[input->out];
   const em_vk_functions *fn = &r->vulkan->vk.fn;
-  const uint32_t most[EM_VK_N_FAMILIES] = {1, EM_VK_FEW_ROWS, UINT32_MAX};
-  uint64_t rows = desc->max_rows < most[r->family] ? desc->max_rows : most[r->family];
+  const uint32_t most = em_vk_family_rows(r->family);
+  uint64_t rows = desc->max_rows < most ? desc->max_rows : most;
   bool is_result = input->out == desc->result;
   VkBufferCopy region = {.dstOffset = is_result ? 0 : 4 * value->offset, .size = 4 * rows * value->width};
   VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
@@ -151,8 +151,8 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
   VkDeviceAddress x = address_of(program, l->x);
   bool gather = l->outputs_only && !desc->values[l->x].outputs_only;
   const em_vk_kernel *kernel = em_vk_choose(&r->vulkan->vk, r->family, l);
-  if (l->norm || gather || kernel->quantises) {
-    em_vk_variant variant = {EM_VK_SHADER_NORM, 1, {kernel->quantises}};
+  if (l->norm || gather || kernel->x != EM_VK_X_FLOATS) {
+    em_vk_variant variant = {EM_VK_SHADER_NORM, 1, {kernel->x}};
     push_norm push = {.x = x,
                       .w = vector_of(l->norm),
                       .y = program->normed.address,
@@ -394,7 +394,8 @@ static em_status record_copy(recorder *r, em_error *error) {
              value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 127) / 128, error);
 }
 
-static const char *const part_names[EM_VK_N_PARTS] = {"one row", "few rows", "many rows", "best tokens", "result"};
+static const char *const part_names[EM_VK_N_PARTS] = {"one row",   "to 4 rows",   "to 8 rows", "to 16 rows",
+                                                      "many rows", "best tokens", "result"};
 
 static em_status begin_slice(recorder *r, em_error *error) {
   em_vk *vk = &r->vulkan->vk;

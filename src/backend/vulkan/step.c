@@ -144,9 +144,7 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
   em_status status = EM_OK;
   em_vulkan_program *program = (em_vulkan_program *)base;
   em_vk *vk = &((em_vulkan *)base->backend)->vk;
-  const em_vk_family family = step->n_rows == 1                ? EM_VK_FAMILY_ONE
-                              : step->n_rows <= EM_VK_FEW_ROWS ? EM_VK_FAMILY_FEW
-                                                               : EM_VK_FAMILY_MANY;
+  const em_vk_family family = em_vk_family_of(step->n_rows);
   if (vk->failed) /* and may still read the step that failed */
     return em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   const uint64_t submitted = vk->submitted, made = vk->n_made;

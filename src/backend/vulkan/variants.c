@@ -14,24 +14,45 @@ static const em_vk_kernel kernels[] = {
      .needs = EM_VK_MATRICES,
      .wants = EM_VK_HARDWARE,
      .from = EM_VK_FAMILY_MANY,
+     .to = EM_VK_FAMILY_MANY,
      .formats = ~FORMAT(F32),
      .subgroups = 4,
-     .columns = {64, 64, 64}},
+     .columns = {64, 64, 64, 64, 64}},
     {.name = "integer",
      .shader = EM_VK_SHADER_INTEGER,
      .needs = EM_VK_DOTS,
      .wants = EM_VK_FAST_DOTS | EM_VK_HARDWARE,
      .from = EM_VK_FAMILY_MANY,
+     .to = EM_VK_FAMILY_MANY,
      .formats = FORMAT(Q8_0) | FORMAT(Q4_0) | FORMAT(Q4_K) | FORMAT(Q6_K),
-     .quantises = true,
+     .x = EM_VK_X_BYTES,
      .rows_shared = 2,
-     .columns = {1, 4, 8}},
+     .columns = {8, 8, 8, 8, 8}},
+    {.name = "half",
+     .shader = EM_VK_SHADER_HALF,
+     .needs = EM_VK_HALVES,
+     .wants = EM_VK_HARDWARE,
+     .from = EM_VK_FAMILY_MANY,
+     .to = EM_VK_FAMILY_MANY,
+     .formats = ~FORMAT(F32),
+     .x = EM_VK_X_HALVES,
+     .rows_shared = 2,
+     .columns = {8, 8, 8, 8, 8}},
+    {.name = "wide",
+     .shader = EM_VK_SHADER_LINEAR,
+     .wants = EM_VK_HARDWARE,
+     .from = EM_VK_FAMILY_SIXTEEN,
+     .to = EM_VK_FAMILY_SIXTEEN,
+     .formats = ~0u,
+     .rows_shared = 1,
+     .columns = {16, 16, 16, 16, 16}},
     {.name = "float",
      .shader = EM_VK_SHADER_LINEAR,
      .from = EM_VK_FAMILY_ONE,
+     .to = EM_VK_FAMILY_MANY,
      .formats = ~0u,
      .rows_shared = 1,
-     .columns = {1, 4, 8}},
+     .columns = {1, 4, 8, 8, 8}},
 };
 #define N_KERNELS (sizeof kernels / sizeof kernels[0])
 
@@ -53,7 +74,8 @@ const em_vk_kernel *em_vk_choose(const em_vk *vk, em_vk_family family, const em_
     formats |= 1u << ((const em_vulkan_weights *)linear->w[p])->layout->format;
   for (size_t i = 0; i < N_KERNELS - 1; i++) {
     const em_vk_kernel *kernel = &kernels[i];
-    if (may_run(vk, kernel) && (is_forced(kernel) || (!em_vk_forced_kernel && family >= kernel->from)) &&
+    if (may_run(vk, kernel) &&
+        (is_forced(kernel) || (!em_vk_forced_kernel && family >= kernel->from && family <= kernel->to)) &&
         (formats & ~kernel->formats) == 0)
       return kernel;
   }
@@ -73,14 +95,14 @@ bool em_vk_can_run(const em_vk *vk, const char *name) {
 
 uint32_t em_vk_few_rows(const em_vk *vk) {
   for (size_t i = 0; i < N_KERNELS - 1; i++)
-    if (!em_vk_forced_kernel && may_run(vk, &kernels[i]))
+    if (!em_vk_forced_kernel && kernels[i].from == EM_VK_FAMILY_MANY && may_run(vk, &kernels[i]))
       return EM_VK_FEW_ROWS;
   return 0;
 }
 
-bool em_vk_may_quantise(const em_vk *vk) {
+bool em_vk_may_convert(const em_vk *vk) {
   for (size_t i = 0; i < N_KERNELS; i++)
-    if (kernels[i].quantises && may_run(vk, &kernels[i]))
+    if (kernels[i].x != EM_VK_X_FLOATS && may_run(vk, &kernels[i]))
       return true;
   return false;
 }

@@ -144,7 +144,8 @@ typedef enum em_vk_ability {
   EM_VK_DOTS = 1,      /* products of four int8 */
   EM_VK_FAST_DOTS = 2, /* and they are an instruction */
   EM_VK_HARDWARE = 4,  /* not a processor that pretends to be a GPU */
-  EM_VK_MATRICES = 8   /* a subgroup multiplies square matrices of halves and adds to float32 */
+  EM_VK_MATRICES = 8,  /* a subgroup multiplies square matrices of halves and adds to float32 */
+  EM_VK_HALVES = 16    /* arithmetic of halves */
 } em_vk_ability;
 
 typedef struct em_vk {

@@ -10,12 +10,15 @@
 
 /* --- Pipelines --- */
 
-/* One SPIR-V module each, made at build time from shaders/. */
+/* Made at build time from shaders/. */
 typedef enum em_vk_shader {
-  EM_VK_SHADER_EMBED,
-  EM_VK_SHADER_NORM,
+  /* These also for matrices of one format alone. */
   EM_VK_SHADER_LINEAR,
   EM_VK_SHADER_INTEGER,
+  EM_VK_SHADER_HALF,
+  EM_VK_N_KERNELS,
+  EM_VK_SHADER_EMBED = EM_VK_N_KERNELS,
+  EM_VK_SHADER_NORM,
   EM_VK_SHADER_MATRIX,
   EM_VK_SHADER_STORE,
   EM_VK_SHADER_ATTEND,
@@ -24,28 +27,21 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_TOP,
   EM_VK_SHADER_COPY,
   EM_VK_SHADER_READ,
-  /* The same as LINEAR and INTEGER for matrices of one format alone; em_vk_pipeline chooses them where they fit. */
-  EM_VK_SHADER_LINEAR_F32,
-  EM_VK_SHADER_LINEAR_F16,
-  EM_VK_SHADER_LINEAR_BF16,
-  EM_VK_SHADER_LINEAR_Q8_0,
-  EM_VK_SHADER_LINEAR_Q4_0,
-  EM_VK_SHADER_LINEAR_Q4_K,
-  EM_VK_SHADER_LINEAR_Q6_K,
-  EM_VK_SHADER_INTEGER_Q8_0,
-  EM_VK_SHADER_INTEGER_Q4_0,
-  EM_VK_SHADER_INTEGER_Q4_K,
-  EM_VK_SHADER_INTEGER_Q6_K,
   EM_VK_N_SHADERS
 } em_vk_shader;
+
+/* The modules: a shader's own has its number, and behind them come those for one format, which em_vk_pipeline chooses
+ * where they fit. */
+#define EM_VK_MODULE(shader, format) (EM_VK_N_SHADERS + (uint32_t)(shader) * EM_VK_N_FORMATS + (uint32_t)(format))
+#define EM_VK_N_MODULES EM_VK_MODULE(EM_VK_N_KERNELS, 0)
 
 typedef struct em_vk_spirv {
   const char *name;
   const uint32_t *words;
   size_t bytes;
 } em_vk_spirv;
-/* Of a shader that the compiler did not know, all zeros. */
-extern const em_vk_spirv em_vk_spirvs[EM_VK_N_SHADERS];
+/* Of a module that is not there, or that the compiler did not know, all zeros. */
+extern const em_vk_spirv em_vk_spirvs[EM_VK_N_MODULES];
 
 #define EM_VK_MAX_CONSTANTS 12u
 #define EM_VK_MAX_PIPELINES 80u
@@ -82,7 +78,7 @@ typedef struct em_vulkan {
   em_backend base;
   em_vk vk;
   VkPipelineLayout layout;
-  VkShaderModule modules[EM_VK_N_SHADERS];
+  VkShaderModule modules[EM_VK_N_MODULES];
   em_vk_pipeline_entry pipelines[EM_VK_MAX_PIPELINES];
   uint32_t n_pipelines;
   VkPipelineCache cache; /* or VK_NULL_HANDLE */

@@ -34,7 +34,8 @@ typedef struct tensor {
 static tensor make_tensor(em_type type, uint64_t n_in, uint64_t n_rows, unsigned use) {
   const em_type_info *info = em_type_get(type);
   size_t n = (size_t)(n_in * n_rows);
-  tensor t = {.desc = {type, n_in, n_rows, use, "a test's tensor"}, .bytes = n / info->block_len * info->block_bytes};
+  tensor t = {.desc = {.type = type, .n_in = n_in, .n_rows = n_rows, .use = use, .name = "a test's tensor"},
+              .bytes = n / info->block_len * info->block_bytes};
   t.file = malloc(t.bytes);
   t.values = malloc(n * sizeof *t.values);
   random_blocks(type, t.file, n);
@@ -348,7 +349,8 @@ static void feed(attention_run *run, const attention_case *c, unsigned chunk, co
     }
     if (n == 0)
       return;
-    em_step step = {n, tokens, positions, slots, N_SLOTS, page_tables, n, outputs};
+    em_step step = {.n_rows = n, .tokens = tokens, .positions = positions, .slots = slots, .n_slots = N_SLOTS,
+                    .page_tables = page_tables, .n_outputs = n, .outputs = outputs};
     CHECK(em_backend_run(run->program, &step, &error) == EM_OK);
     for (uint32_t r = 0; r < n; r++)
       memcpy(out[slots[r]] + (size_t)positions[r] * run->width, em_program_result(run->program, r), run->width * sizeof(float));
@@ -492,7 +494,8 @@ static void test_copy(em_type kv) {
   for (unsigned n = 15; n <= 33; n += 3) {
     int32_t token = 3;
     uint32_t other[N_SLOTS * MAX_PAGES] = {9};
-    em_step step = {1, &token, &n, &slot, N_SLOTS, tables, 1, &output};
+    em_step step = {.n_rows = 1, .tokens = &token, .positions = &n, .slots = &slot, .n_slots = N_SLOTS, .page_tables = tables,
+                    .n_outputs = 1, .outputs = &output};
     /* The copy is made before the original's position n is written over. */
     CHECK(em_kv_copy(run.kv, 5, 9, n, &error) == EM_OK);
     CHECK(em_backend_run(run.program, &step, &error) == EM_OK);
@@ -566,7 +569,8 @@ static void test_refused(void) {
   CHECK(em_program_new(backend, &desc, &program, NULL) == EM_OK && program);
   int32_t tokens[2] = {19, 3};
   uint32_t positions[2] = {0, 1}, slots[2] = {0, 0}, outputs[2] = {0, 1}, tables[2] = {0, 1};
-  em_step good = {2, tokens, positions, slots, 2, tables, 2, outputs}, step = good;
+  em_step good = {.n_rows = 2, .tokens = tokens, .positions = positions, .slots = slots, .n_slots = 2, .page_tables = tables,
+                  .n_outputs = 2, .outputs = outputs}, step = good;
   CHECK(em_backend_run(program, &step, NULL) == EM_OK);
   step.n_rows = 5;
   CHECK(em_backend_run(program, &step, NULL) == EM_ERR_ARGUMENT);

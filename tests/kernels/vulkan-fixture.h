@@ -36,7 +36,8 @@ typedef struct tensor {
 static inline tensor make_tensor(em_type type, uint64_t n_in, uint64_t n_rows, unsigned use) {
   const em_type_info *info = em_type_get(type);
   size_t n = (size_t)(n_in * n_rows);
-  tensor t = {.desc = {type, n_in, n_rows, use, "a test's tensor"}, .bytes = n / info->block_len * info->block_bytes};
+  tensor t = {.desc = {.type = type, .n_in = n_in, .n_rows = n_rows, .use = use, .name = "a test's tensor"},
+              .bytes = n / info->block_len * info->block_bytes};
   t.file = malloc(t.bytes);
   if (!t.file)
     abort();

@@ -25,7 +25,7 @@ static em_status prepare(const em_part *part, const em_model *model, const em_pl
   em_model_program emitted = {0};
   em_model_weights *weights = NULL;
   EM_TRY(em_model_describe(model, blocks, part->backend, &weights, error));
-  EM_TRY(em_model_build(model, weights, plan->batch_rows, plan->n_slots, &emitted, error));
+  EM_TRY(em_model_build(model, weights, plan->memory.context_tokens, plan->batch_rows, plan->n_slots, &emitted, error));
   em_program_desc desc = em_plan_program(plan, &emitted, part->kv);
   EM_TRY(em_program_prepare(part->backend, &desc, error));
 fail:
@@ -90,7 +90,7 @@ em_status em_chain_new(const em_parts *parts, const em_model *model, const em_pl
   *out = (em_chain){0};
   for (uint32_t i = 0; i < parts->n; i++) {
     const em_part *part = &parts->items[i];
-    EM_TRY(em_model_build(model, part->weights, max_rows, max_outputs, &emitted, error));
+    EM_TRY(em_model_build(model, part->weights, plan->memory.context_tokens, max_rows, max_outputs, &emitted, error));
     em_program_desc desc = em_plan_program(plan, &emitted, part->kv);
     desc.max_rows = max_rows;
     desc.max_outputs = max_outputs;
@@ -145,7 +145,9 @@ em_step_counters em_chain_counters(const em_chain *chain) {
     em_step_counters part = em_program_counters(chain->programs[i]);
     sum.n_steps = part.n_steps;
     sum.weights_bytes += part.weights_bytes;
+    sum.expert_bytes += part.expert_bytes;
     sum.kv_bytes += part.kv_bytes;
+    sum.state_bytes += part.state_bytes;
     sum.n_dispatches += part.n_dispatches;
     sum.n_submits += part.n_submits;
     sum.n_made += part.n_made;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
-#include "model/internal.h"
+#include "model/builder.h"
 
 #define PLACE_FLOATS 16u /* em_value_desc.offset is a multiple of it */
 
@@ -18,17 +18,20 @@ typedef struct life {
 
 struct em_builder {
   const em_model_weights *weights;
+  uint32_t context_tokens;
   em_stage *stages;
   uint32_t n_stages, max_stages;
   em_value_desc *values;
   uint32_t n_values, max_values;
-  bool failed; /* memory was out */
+  bool failed; /* memory was out, or a value is too wide */
 };
 
-em_builder *em_builder_new(const em_model_weights *weights) {
+em_builder *em_builder_new(const em_model_weights *weights, uint32_t context_tokens) {
   em_builder *builder = em_calloc(1, sizeof *builder);
-  if (builder)
+  if (builder) {
     builder->weights = weights;
+    builder->context_tokens = context_tokens;
+  }
   return builder;
 }
 
@@ -44,11 +47,33 @@ em_model_blocks em_builder_blocks(const em_builder *builder) {
   return builder->weights->blocks;
 }
 
-const em_weights *em_builder_weights(const em_builder *builder, int32_t layer, em_tensor_slot slot) {
-  return em_model_weights_at(builder->weights, layer, slot);
+uint32_t em_builder_context(const em_builder *builder) {
+  return builder->context_tokens;
 }
 
-em_value em_builder_value(em_builder *builder, uint32_t width, bool outputs_only) {
+const em_weights *em_builder_weights(const em_builder *builder, int32_t layer, em_tensor_slot slot) {
+  int32_t i = slot == EM_N_SLOTS ? -1 : em_model_bound(builder->weights->model, layer, slot);
+  return i < 0 ? NULL : builder->weights->items[i];
+}
+
+const em_weights *em_builder_scale(const em_builder *builder, int32_t layer, em_tensor_slot slot) {
+  int32_t i = em_model_bound_scale(builder->weights->model, layer, slot);
+  return i < 0 ? NULL : builder->weights->items[i];
+}
+
+void em_builder_part(const em_builder *builder, em_stage_linear *linear, int32_t layer, em_tensor_slot slot,
+                     em_tensor_slot bias) {
+  uint32_t i = linear->n_parts++;
+  linear->w[i] = em_builder_weights(builder, layer, slot);
+  linear->w_scale[i] = em_builder_scale(builder, layer, slot);
+  linear->bias[i] = em_builder_weights(builder, layer, bias);
+}
+
+em_value em_builder_value(em_builder *builder, uint64_t width, bool outputs_only) {
+  if (width > UINT32_MAX) {
+    builder->failed = true;
+    return 0;
+  }
   if (builder->n_values == builder->max_values) {
     uint32_t max = builder->max_values ? 2 * builder->max_values : 64;
     em_value_desc *values = em_realloc_array(builder->values, max, sizeof *values);
@@ -59,7 +84,7 @@ em_value em_builder_value(em_builder *builder, uint32_t width, bool outputs_only
     builder->values = values;
     builder->max_values = max;
   }
-  builder->values[builder->n_values] = (em_value_desc){.width = width, .outputs_only = outputs_only};
+  builder->values[builder->n_values] = (em_value_desc){.width = (uint32_t)width, .outputs_only = outputs_only};
   return (em_value)builder->n_values++;
 }
 
@@ -209,11 +234,11 @@ fail:
   return status;
 }
 
-em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows,
-                         uint32_t max_outputs, em_model_program *out, em_error *error) {
+em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t context_tokens,
+                         uint32_t max_rows, uint32_t max_outputs, em_model_program *out, em_error *error) {
   if (max_outputs < 1 || max_outputs > max_rows)
     return em_fail(error, EM_ERR_ARGUMENT, "a program needs 1 to max_rows outputs");
-  em_builder *builder = em_builder_new(weights);
+  em_builder *builder = em_builder_new(weights, context_tokens);
   if (!builder)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
   em_value result = model->family->build(model, builder);

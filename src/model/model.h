@@ -27,25 +27,49 @@ typedef struct em_model_facts {
   char name[128];        /* general.name, or "" */
   uint32_t n_layers, n_embd, n_vocab;
   uint32_t train_context_tokens;
-  uint64_t n_parameters;            /* values of all tensors that are used; a tied head counts once */
-  uint64_t weights_bytes;           /* of these tensors in the file */
-  uint64_t weights_bytes_per_token; /* of them, what the decoding of one token reads: every matrix and vector once, and
-                                       one row of the embedding table. The same on every backend; see
-                                       em_step_counters */
+  uint32_t n_experts, n_experts_used;   /* in each layer that has any, and those that a token is sent to; 0: dense */
+  uint32_t n_kv_layers, n_state_layers; /* that keep keys and values, and that are recurrent */
+  uint64_t n_parameters;                /* values of all tensors that are used; a tied head counts once */
+  uint64_t n_parameters_active;         /* of them without the experts that a token is not sent to */
+  uint64_t weights_bytes;               /* of these tensors in the file */
+  uint64_t weights_bytes_per_token; /* of them, what the decoding of one token reads: every matrix and vector once, of
+                                       experts those that are chosen, and one row of an embedding table. The same on
+                                       every backend; see em_step_counters */
+  uint64_t state_bytes;             /* of the recurrent layers, for each sequence; 0: no layer is recurrent */
+  uint32_t n_nextn;                 /* blocks of the file that predict further tokens, which are not used, */
+  uint64_t nextn_bytes;             /* and the size of their tensors */
+  bool is_divisible;                /* its layers can be shared between devices; else all blocks are one part */
 } em_model_facts;
 const em_model_facts *em_model_get_facts(const em_model *model);
 
-/* One tensor that is used. */
+/* Some of a tensor's rows: of each group of group_rows rows those from first on, count of them. With several parts
+ * those of all groups' first part, then those of the second and so on. */
+#define EM_VIEW_MAX_PARTS 3
+typedef struct em_model_view {
+  uint64_t group_rows;  /* 0: all rows */
+  uint64_t group_count; /* rows of a group that belong to it, in all parts */
+  uint32_t n_parts;
+  uint64_t first[EM_VIEW_MAX_PARTS], count[EM_VIEW_MAX_PARTS];
+} em_model_view;
+
+/* A tensor that is used, or a part of one that is used for several things. */
 typedef struct em_model_tensor {
-  const em_gguf_tensor *file; /* name, type, shape and bytes */
-  unsigned use;               /* of em_weights_use */
+  const em_gguf_tensor *file; /* name, type and the whole tensor's shape and bytes */
+  unsigned use;               /* of em_weights_use; 0: it is there and not needed */
   int32_t layer;              /* that it is of, or -1 */
+  uint64_t n_in, n_rows;      /* of the weights made of it; of a stack, of one matrix */
+  uint32_t n_matrices;        /* of a stack; else 0 */
+  uint32_t n_read;            /* of them, those that one token reads */
+  bool is_spare;              /* another one is read in its place */
+  uint64_t file_rows, bytes;  /* rows of the file and their bytes */
+  em_model_view view;
 } em_model_tensor;
 
 size_t em_model_n_tensors(const em_model *model);
 em_model_tensor em_model_tensor_at(const em_model *model, size_t i); /* i < em_model_n_tensors */
 
-/* What decoding one token reads of weights whose stored size is bytes: all of a matrix or vector, a row of a table. */
+/* What decoding one token reads of weights whose stored size is bytes: all of a matrix or vector, a row of a table, the
+ * chosen matrices of a stack. */
 uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes);
 
 /* A model is a row of n_layers + 2 blocks: the embedding (0), the layers (1 .. n_layers) and the head. Some of them,
@@ -62,9 +86,16 @@ void em_model_layers_of(const em_model *model, em_model_blocks blocks, uint32_t 
 /* The layers of the blocks' KV cache: em_kv_desc.layers. The array lives as long as the model. */
 const em_kv_layer *em_model_kv_layers(const em_model *model, em_model_blocks blocks, uint32_t *n_layers);
 
+/* The blocks' recurrent layers: em_kv_desc.state_layers. The array lives as long as the model. */
+const em_state_layer *em_model_state_layers(const em_model *model, em_model_blocks blocks, uint32_t *n_layers);
+
 /* Bytes one position takes in a KV cache of this type; 0 when the type cannot hold the heads (Q8_0 needs multiples of
- * 32). */
+ * 32). Layers with a sliding window keep every position too. */
 uint64_t em_model_kv_token_bytes(const em_model *model, em_type type);
+
+/* Bytes of the cache that decoding a token reads whose sequence has n_tokens positions with it: in layers with a
+ * sliding window those inside of it. */
+uint64_t em_model_kv_read_bytes(const em_model *model, em_type type, uint32_t n_tokens);
 
 /* --- Weights on a backend ----------------------------------------------------------------------------------------- */
 
@@ -104,8 +135,9 @@ typedef struct em_model_program {
 
 /* Emits the stages of a step of at most max_rows rows and max_outputs output rows (1 <= max_outputs <= max_rows) for
  * the blocks that the weights are of, and places the values: those whose lives do not meet share memory. Blocks without
- * the embedding begin with an input, the rows [rows, n_embd] that the blocks before them end with; their KV layers
- * count from the first layer among them. */
-em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t max_rows,
-                         uint32_t max_outputs, em_model_program *out, em_error *error) EM_MUST_USE;
+ * the embedding begin with an input, the rows [rows, n_embd] that the blocks before them end with; their KV and state
+ * layers count from the first among them. context_tokens: the longest sequence that is planned for; some models rotate
+ * otherwise in long contexts. The sizes do not depend on it. */
+em_status em_model_build(const em_model *model, const em_model_weights *weights, uint32_t context_tokens,
+                         uint32_t max_rows, uint32_t max_outputs, em_model_program *out, em_error *error) EM_MUST_USE;
 void em_model_program_clear(em_model_program *program);

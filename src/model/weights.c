@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The weights of a model on a backend: sizes, upload with progress, and handles without data for planning. */
-#include "model/internal.h"
+#include "model/family.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,8 +16,9 @@
 static em_weights_desc describe(em_model_tensor tensor) {
   return (em_weights_desc){
       .type = tensor.file->type,
-      .n_in = tensor.file->dims[0],
-      .n_rows = tensor.file->n_rows,
+      .n_in = tensor.n_in,
+      .n_rows = tensor.n_rows,
+      .n_matrices = tensor.n_matrices,
       .use = tensor.use,
       .name = tensor.file->name.text,
   };
@@ -70,7 +71,7 @@ em_status em_model_weights_bytes(const em_model *model, em_model_blocks blocks, 
 
 typedef struct loader {
   const em_model *model;
-  const em_gguf_tensor *tensor; /* the one being read */
+  const em_model_tensor *tensor; /* the one being read */
   em_model_progress_fn progress;
   void *user;
   pthread_t thread; /* that called em_model_load, and alone calls progress */
@@ -80,11 +81,43 @@ typedef struct loader {
   uint64_t told_ns;
 } loader;
 
+/* The row of the file that holds a view's row, and how many rows of the view follow it there. */
+static uint64_t file_row(const em_model_tensor *tensor, uint64_t row, uint64_t *n_run) {
+  const em_model_view *view = &tensor->view;
+  if (view->group_rows == 0) {
+    *n_run = tensor->file_rows - row;
+    return row;
+  }
+  uint64_t n_groups = tensor->file->n_rows / view->group_rows;
+  uint32_t part = 0;
+  while (part + 1 < view->n_parts && row >= n_groups * view->count[part])
+    row -= n_groups * view->count[part++];
+  *n_run = view->count[part] - row % view->count[part];
+  return row / view->count[part] * view->group_rows + view->first[part] + row % view->count[part];
+}
+
+/* Reads bytes of a tensor from an offset inside its own rows. */
+static em_status read_rows(const em_model *model, const em_model_tensor *tensor, uint64_t offset, uint8_t *dst,
+                           size_t bytes, em_error *error) {
+  const uint64_t row_bytes = tensor->file->row_bytes;
+  em_status status = EM_OK;
+  while (bytes > 0 && status == EM_OK) {
+    uint64_t n_run, row = file_row(tensor, offset / row_bytes, &n_run), inside = offset % row_bytes;
+    uint64_t run_bytes = n_run * row_bytes - inside;
+    size_t n = bytes < run_bytes ? bytes : (size_t)run_bytes;
+    em_gguf_read_ahead(model->gguf, tensor->file, row * row_bytes + inside + READ_AHEAD_BYTES, n);
+    status = em_gguf_read_tensor(model->gguf, tensor->file, row * row_bytes + inside, dst, n, error);
+    dst += n;
+    offset += n;
+    bytes -= n;
+  }
+  return status;
+}
+
 /* For any thread of the backend. */
 static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
   loader *load = user;
-  em_gguf_read_ahead(load->model->gguf, load->tensor, offset + READ_AHEAD_BYTES, bytes);
-  em_status status = em_gguf_read_tensor(load->model->gguf, load->tensor, offset, dst, bytes, error);
+  em_status status = read_rows(load->model, load->tensor, offset, dst, bytes, error);
   if (status != EM_OK)
     return status;
   load->done_bytes += bytes;
@@ -117,7 +150,7 @@ static em_status make_weights(const em_model *model, em_model_blocks blocks, em_
     if (tensor.use == 0)
       continue;
     if (load)
-      load->tensor = tensor.file;
+      load->tensor = &model->tensors[i];
     EM_TRY(em_weights_new(backend, &desc, load ? read_piece : NULL, load, &weights->items[i], error));
   }
   *out = weights;
@@ -130,7 +163,7 @@ fail:
 uint64_t em_model_file_bytes(const em_model *model, em_model_blocks blocks) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < model->n_tensors; i++)
-    bytes += tensor_of(model, blocks, i).use != 0 ? model->tensors[i].file->bytes : 0;
+    bytes += tensor_of(model, blocks, i).use != 0 ? model->tensors[i].bytes : 0;
   return bytes;
 }
 
@@ -164,9 +197,4 @@ void em_model_weights_free(em_model_weights *weights) {
     em_weights_free(weights->items[i]);
   free(weights->items);
   free(weights);
-}
-
-const em_weights *em_model_weights_at(const em_model_weights *weights, int32_t layer, em_tensor_slot slot) {
-  int32_t i = weights->model->bound[(size_t)(layer + 1) * EM_N_SLOTS + slot];
-  return i < 0 ? NULL : weights->items[i];
 }

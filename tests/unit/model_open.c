@@ -121,10 +121,11 @@ static void check_refused(void) {
        {{EDIT_U32, "split.count", .number = 3}},
        EM_ERR_UNSUPPORTED,
        "one file alone of a model that is split into 3 files"},
-      {"llama", {{EDIT_U32, "llama.expert_count", .number = 8}}, EM_ERR_UNSUPPORTED, "mixture of 8 experts"},
+      {"qwen2", {{EDIT_U32, "qwen2.expert_count", .number = 8}}, EM_ERR_UNSUPPORTED, "mixture of 8 experts"},
+      {"llama", {{EDIT_U32, "llama.expert_count", .number = 8}}, EM_ERR_FORMAT, "expert_used_count' is 0"},
       {"llama", {{EDIT_U32, "llama.nextn_predict_layers", .number = 1}}, EM_ERR_UNSUPPORTED, "nextn_predict_layers"},
       {"llama", {{EDIT_BOOL, "llama.attention.causal", .number = 0}}, EM_ERR_UNSUPPORTED, "embeddings"},
-      {"llama", {{EDIT_TEXT, "llama.rope.scaling.type", .text = "yarn"}}, EM_ERR_UNSUPPORTED, "'yarn'"},
+      {"llama", {{EDIT_TEXT, "llama.rope.scaling.type", .text = "dynamic"}}, EM_ERR_UNSUPPORTED, "'dynamic'"},
       {"llama", {{EDIT_TEXT, "llama.rope.scaling.type", .text = "longrope"}}, EM_ERR_UNSUPPORTED, "'longrope'"},
       {"llama", {{EDIT_U32, "llama.rope.scaling.type", .number = 1}}, EM_ERR_FORMAT, "'llama.rope.scaling.type'"},
       /* Keys that are missing, of another type, or outside their range. */

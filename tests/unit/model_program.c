@@ -145,7 +145,7 @@ static void check_program(const char *architecture, const edit *edits) {
   static const uint32_t sizes[][2] = {{1, 1}, {7, 3}, {256, 4}};
   for (int i = 0; i < 3; i++) {
     uint32_t max_rows = sizes[i][0], max_outputs = sizes[i][1];
-    CHECK_INT(em_model_build(o.model, weights, max_rows, max_outputs, &program, &error), EM_OK);
+    CHECK_INT(em_model_build(o.model, weights, 0, max_rows, max_outputs, &program, &error), EM_OK);
     CHECK_INT(program.n_stages, 2 + 6 * em_model_get_facts(o.model)->n_layers);
     check_places(&program, max_rows, max_outputs);
 
@@ -177,8 +177,8 @@ static void check_program(const char *architecture, const edit *edits) {
     em_kv_free(kv);
     em_model_program_clear(&program);
   }
-  CHECK_INT(em_model_build(o.model, weights, 4, 5, &program, NULL), EM_ERR_ARGUMENT);
-  CHECK_INT(em_model_build(o.model, weights, 4, 0, &program, NULL), EM_ERR_ARGUMENT);
+  CHECK_INT(em_model_build(o.model, weights, 0, 4, 5, &program, NULL), EM_ERR_ARGUMENT);
+  CHECK_INT(em_model_build(o.model, weights, 0, 4, 0, &program, NULL), EM_ERR_ARGUMENT);
   em_model_weights_free(weights);
   em_backend_close(backend);
   close_model(&o);
@@ -212,7 +212,7 @@ static void check_blocks(const char *architecture, const edit *edits, const char
       CHECK_INT(first, next_layer);
       next_layer = first + n;
       CHECK_INT(em_model_describe(o.model, halves[i], backend, &weights, &error), EM_OK);
-      CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, &error), EM_OK);
+      CHECK_INT(em_model_build(o.model, weights, 0, 8, 2, &program, &error), EM_OK);
       n_stages += program.n_stages;
       CHECK_INT(program.stages[0].kind, i == 0 ? EM_STAGE_EMBED : EM_STAGE_INPUT);
       CHECK(program.values[program.result].outputs_only == (i == 1));
@@ -266,7 +266,7 @@ static void check_settings(void) {
   em_model_weights *weights = NULL;
   em_model_program program = {0};
   CHECK_INT(em_model_describe(o.model, em_model_all_blocks(o.model), backend, &weights, NULL), EM_OK);
-  CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
+  CHECK_INT(em_model_build(o.model, weights, 0, 8, 2, &program, NULL), EM_OK);
   const em_stage *stages = program.stages;
   const em_rope *rope = &stages[2].rope_store.rope;
   CHECK(stages[2].kind == EM_STAGE_ROPE_STORE && rope->kind == EM_ROPE_NORM && rope->n_rot == 16);
@@ -283,7 +283,7 @@ static void check_settings(void) {
 
   o = open_model("qwen3", NULL);
   CHECK_INT(em_model_describe(o.model, em_model_all_blocks(o.model), backend, &weights, NULL), EM_OK);
-  CHECK_INT(em_model_build(o.model, weights, 8, 2, &program, NULL), EM_OK);
+  CHECK_INT(em_model_build(o.model, weights, 0, 8, 2, &program, NULL), EM_OK);
   rope = &program.stages[2].rope_store.rope;
   CHECK(rope->kind == EM_ROPE_NEOX && rope->base == 10000 && rope->freq_scale == 1 && rope->magnitude == 1 &&
         !rope->factors);

@@ -3,19 +3,18 @@
  *
  * Has caused bugs:
  * - The biases of Q and K are large; a build that drops them loads and talks nonsense.
- * - Small sizes have no head of their own (tied to token_embd), large ones have. */
+ * - Small sizes have no head of their own (tied to token_embd), large ones have.
+ * - A key attention.sliding_window may stand in the file; the models do not use it. */
 #include "model/internal.h"
 
 static const em_rule_group *const globals[] = {&em_rules_ends, NULL};
-static const em_rule_group *const layer[] = {&em_rules_attention, &em_rules_ffn, NULL};
-
-static em_value build(const em_model *model, em_builder *builder) {
-  return em_build_dense(model, builder, EM_ROPE_NEOX);
-}
+static const em_rule_group *const layer[] = {&em_rules_attn_norm, &em_rules_qkv, &em_rules_attn_output,
+                                             &em_rules_ffn_norm,  &em_rules_ffn, NULL};
 
 const em_family em_family_qwen2 = {
     .name = "qwen2",
+    .rope = EM_ROPE_NEOX,
     .globals = globals,
     .layer = layer,
-    .build = build,
+    .build = em_build_transformer,
 };

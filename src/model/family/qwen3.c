@@ -6,22 +6,15 @@
  * - The norm comes before the rotation and works on each head alone, not on the whole row. */
 #include "model/internal.h"
 
-static const em_tensor_rule own_layer[] = {
-    {EM_SLOT_ATTN_Q_NORM, "attn_q_norm.weight", EM_DIM_HEAD, EM_DIM_ONE, false, EM_USE_VECTOR},
-    {EM_SLOT_ATTN_K_NORM, "attn_k_norm.weight", EM_DIM_HEAD, EM_DIM_ONE, false, EM_USE_VECTOR},
-};
-
-static const em_rule_group own_layer_group = EM_RULES(own_layer);
 static const em_rule_group *const globals[] = {&em_rules_ends, NULL};
-static const em_rule_group *const layer[] = {&em_rules_attention, &em_rules_ffn, &own_layer_group, NULL};
-
-static em_value build(const em_model *model, em_builder *builder) {
-  return em_build_dense(model, builder, EM_ROPE_NEOX);
-}
+static const em_rule_group *const layer[] = {
+    &em_rules_attn_norm, &em_rules_qkv, &em_rules_head_norms, &em_rules_attn_output, &em_rules_ffn_norm,
+    &em_rules_ffn,       NULL};
 
 const em_family em_family_qwen3 = {
     .name = "qwen3",
+    .rope = EM_ROPE_NEOX,
     .globals = globals,
     .layer = layer,
-    .build = build,
+    .build = em_build_transformer,
 };

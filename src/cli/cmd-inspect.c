@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/cli.h"
 
+#include "advisor/advisor.h"
 #include "base/json.h"
 #include "model/model.h"
 
@@ -12,6 +13,7 @@
 #define ITEMS_IN_TEXT 6
 #define ITEMS_IN_JSON 64
 #define TEXT_COLUMNS 100
+#define MAX_GB 1000000u /* of stated memory */
 
 /* What is said of the file as a model; each part may be missing, with the reason. */
 typedef struct {
@@ -19,19 +21,49 @@ typedef struct {
   em_error model_error;
   bool has_plan;
   em_memory_plan plan;
-  em_error plan_error;
+  em_error plan_error; /* beside a plan: the stated hardware is too small for it */
+  bool is_stated;      /* the hardware */
+  em_dialog *dialog;
+  em_error dialog_error;
 } report;
 
-/* What is asked for beside the file. */
+/* What is asked for beside the file. A plan is for this computer and a device of it, or for hardware that is stated: a
+ * computer's memory, and a card with memory of its own or graphics that use the computer's. */
 typedef struct {
   const char *device;
   uint32_t context_tokens, gpu_layers;
   bool says_gpu_layers;
+  double memory_gb, card_gb;
+  bool says_memory, says_card, unified;
 } wishes;
+
+/* Of a whole memory, what is left when everything else on a computer has had its share; never 0, which would say
+ * nothing. */
+static uint64_t usable_bytes(double gb) {
+  const uint64_t bytes = (uint64_t)(gb * 1e9);
+  const em_memory_state memory = {.total_bytes = bytes, .available_bytes = bytes};
+
+  const uint64_t usable = em_advisor_fit(0, &memory, em_advisor_reserve(&memory)).usable_bytes;
+
+  return usable > 0 ? usable : 1;
+}
+
+/* Of a card's memory a sixteenth is left to the desktop. */
+static void state_hardware(const wishes *wish, em_engine_params *params) {
+  if (wish->says_card || wish->unified)
+    params->backend.kind = EM_DEVICE_NULL;
+  /* Beside a card alone the computer is taken to have the memory that is needed. */
+  if (wish->says_memory)
+    params->memory_limit_bytes = usable_bytes(wish->memory_gb);
+  if (wish->says_card)
+    params->device_memory_limit_bytes = (uint64_t)(wish->card_gb * 1e9 / 16 * 15);
+}
 
 static void make_report(const em_gguf *gguf, const wishes *wish, report *out) {
   em_engine_params params;
 
+  if (em_gguf_find_key(gguf, "tokenizer.ggml.tokens", NULL))
+    (void)!em_dialog_new(gguf, &out->dialog, &out->dialog_error);
   if (em_model_open(gguf, &out->model, &out->model_error) != EM_OK)
     return;
   if (hearth_cli_engine_params(wish->device, 0, &params, &out->plan_error) != EM_OK)
@@ -42,7 +74,18 @@ static void make_report(const em_gguf *gguf, const wishes *wish, report *out) {
   params.n_gpu_layers = wish->gpu_layers;
   /* The computer's limit is lifted, so that a model that is too big here is described all the same. */
   params.memory_limit_bytes = UINT64_MAX;
-  out->has_plan = em_engine_plan(gguf, &params, &out->plan, &out->plan_error) == EM_OK;
+  out->is_stated = wish->says_memory || wish->says_card;
+  if (out->is_stated)
+    state_hardware(wish, &params);
+  em_status status = em_engine_plan(gguf, &params, &out->plan, &out->plan_error);
+  out->has_plan = status == EM_OK || (status == EM_ERR_TOO_BIG && out->is_stated);
+}
+
+/* What is not here has no name. */
+static const char *device_name(const report *r, const em_part_plan *part) {
+  if (!r->is_stated)
+    return part->device;
+  return part->kind == EM_DEVICE_CPU ? "processor" : "graphics";
 }
 
 /* --- As JSON ----------------------------------------------------------------------------------------------------- */
@@ -83,7 +126,9 @@ static void write_problem(em_buffer *out, const char *key, const em_error *error
   em_buffer_append_text(out, "}");
 }
 
-static void write_placement(const em_memory_plan *plan, em_buffer *out) {
+static void write_placement(const report *r, em_buffer *out) {
+  const em_memory_plan *plan = &r->plan;
+
   em_buffer_append_text(out, ",\"placement\":{\"sentence\":");
   em_json_write_string(out, plan->placement, strlen(plan->placement));
   if (plan->shared_tokens_per_s > 0)
@@ -97,7 +142,7 @@ static void write_placement(const em_memory_plan *plan, em_buffer *out) {
     const em_part_plan *part = &plan->parts[i];
 
     em_buffer_append_text(out, i == 0 ? "{\"device\":" : ",{\"device\":");
-    em_json_write_string(out, part->device, strlen(part->device));
+    em_json_write_string(out, device_name(r, part), strlen(device_name(r, part)));
     em_buffer_appendf(out,
                       ",\"first_layer\":%u,\"layers\":%u,\"embedding\":%s,\"head\":%s,\"weights_bytes\":%" PRIu64
                       ",\"kv_bytes\":%" PRIu64 ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
@@ -136,7 +181,33 @@ static void write_report(const report *r, em_buffer *out) {
                     ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
                     r->plan.context_tokens, r->plan.weights_bytes, r->plan.kv_bytes, r->plan.working_bytes,
                     r->plan.total_bytes);
-  write_placement(&r->plan, out);
+  if (r->plan_error.code != EM_OK)
+    write_problem(out, "placement", &r->plan_error);
+  else
+    write_placement(r, out);
+}
+
+static void write_text_or_null(em_buffer *out, const char *key, const char *text) {
+  em_buffer_appendf(out, ",\"%s\":", key);
+  if (text)
+    em_json_write_string(out, text, strlen(text));
+  else
+    em_buffer_append_text(out, "null");
+}
+
+/* How conversations are written for the model. */
+static void write_chat(const report *r, em_buffer *out) {
+  if (!r->dialog) {
+    em_buffer_append_text(out, ",\"chat\":null");
+    return;
+  }
+  const char *fallback = em_dialog_fallback(r->dialog);
+
+  em_buffer_appendf(out, ",\"chat\":{\"template\":%s",
+                    em_dialog_has_template(r->dialog) && !fallback ? "true" : "false");
+  write_text_or_null(out, "fallback", fallback);
+  write_text_or_null(out, "problem", em_dialog_template_problem(r->dialog));
+  em_buffer_appendf(out, ",\"thinking_switch\":%s}", em_dialog_knows_thinking(r->dialog) ? "true" : "false");
 }
 
 static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
@@ -145,6 +216,7 @@ static void write_json(const em_gguf *gguf, const report *r, em_buffer *out) {
                     em_gguf_version(gguf), em_gguf_alignment(gguf), em_gguf_n_files(gguf), em_gguf_file_bytes(gguf),
                     em_gguf_data_offset(gguf));
   write_report(r, out);
+  write_chat(r, out);
   write_metadata(gguf, out);
   write_tensors(gguf, out);
   em_buffer_append_text(out, "}\n");
@@ -164,7 +236,8 @@ static void print_plain(em_buffer *out, const char *text, size_t bytes, int colu
   em_buffer_clear(&quoted);
 }
 
-static void print_placement(const em_memory_plan *plan, em_buffer *out) {
+static void print_placement(const report *r, em_buffer *out) {
+  const em_memory_plan *plan = &r->plan;
   char a[32], b[32], c[32], d[32], layers[64];
 
   em_buffer_appendf(out, "placement     %s\n", plan->placement);
@@ -177,7 +250,7 @@ static void print_placement(const em_memory_plan *plan, em_buffer *out) {
       snprintf(layers, sizeof layers, "layer %u", part->first_layer);
     else
       snprintf(layers, sizeof layers, "layers %u to %u", part->first_layer, part->first_layer + part->n_layers - 1);
-    em_buffer_appendf(out, "              %s: %s%s%s, %s: weights %s, KV cache %s, working %s\n", part->device,
+    em_buffer_appendf(out, "              %s: %s%s%s, %s: weights %s, KV cache %s, working %s\n", device_name(r, part),
                       part->has_embedding ? "the embedding, " : "", layers, part->has_head ? ", the head" : "",
                       hearth_cli_format_bytes(part->total_bytes, a), hearth_cli_format_bytes(part->weights_bytes, b),
                       hearth_cli_format_bytes(part->kv_bytes, c), hearth_cli_format_bytes(part->working_bytes, d));
@@ -207,10 +280,32 @@ static void print_report(const report *r, em_buffer *out) {
                       hearth_cli_format_bytes(r->plan.total_bytes, a), r->plan.context_tokens,
                       hearth_cli_format_bytes(r->plan.weights_bytes, b), hearth_cli_format_bytes(r->plan.kv_bytes, c),
                       hearth_cli_format_bytes(r->plan.working_bytes, d));
-    print_placement(&r->plan, out);
+    if (r->plan_error.code != EM_OK)
+      em_buffer_appendf(out, "placement     %s\n", r->plan_error.text);
+    else
+      print_placement(r, out);
   } else {
     em_buffer_appendf(out, "memory        %s\n", r->plan_error.text);
   }
+}
+
+static void print_chat(const report *r, em_buffer *out) {
+  if (!r->dialog) {
+    if (r->dialog_error.code != EM_OK)
+      em_buffer_appendf(out, "conversation  cannot be held: %s\n", r->dialog_error.text);
+    return;
+  }
+  const char *fallback = em_dialog_fallback(r->dialog), *problem = em_dialog_template_problem(r->dialog);
+
+  em_buffer_append_text(out, "conversation  ");
+  if (em_dialog_has_template(r->dialog) && !fallback)
+    em_buffer_appendf(out, "in the file's own format%s\n",
+                      em_dialog_knows_thinking(r->dialog) ? ", which lets one choose whether the model thinks" : "");
+  else
+    em_buffer_appendf(out, "%s%s; %s%s\n",
+                      problem ? "the file's template cannot be used: " : "the file has no template",
+                      problem ? problem : "", fallback ? "its vocabulary suggests the format of " : "text is continued",
+                      fallback ? fallback : "");
 }
 
 static void print_metadata(const em_gguf *gguf, em_buffer *out) {
@@ -261,6 +356,7 @@ static void print_text(const em_gguf *gguf, const report *r, em_buffer *out) {
                     em_gguf_version(gguf), hearth_cli_format_bytes(em_gguf_file_bytes(gguf), size), files,
                     em_gguf_n_keys(gguf), em_gguf_n_tensors(gguf));
   print_report(r, out);
+  print_chat(r, out);
   print_metadata(gguf, out);
   print_tensors(gguf, out);
 }
@@ -272,7 +368,10 @@ int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv)
   const hearth_cli_option options[] = {{"--json", HEARTH_CLI_FLAG, &json, NULL},
                                        {"--context", HEARTH_CLI_COUNT, &wish.context_tokens, NULL},
                                        {"--device", HEARTH_CLI_TEXT, &wish.device, NULL},
-                                       {"--gpu-layers", HEARTH_CLI_COUNT, &wish.gpu_layers, &wish.says_gpu_layers}};
+                                       {"--gpu-layers", HEARTH_CLI_COUNT, &wish.gpu_layers, &wish.says_gpu_layers},
+                                       {"--memory", HEARTH_CLI_NUMBER, &wish.memory_gb, &wish.says_memory},
+                                       {"--card", HEARTH_CLI_NUMBER, &wish.card_gb, &wish.says_card},
+                                       {"--unified", HEARTH_CLI_FLAG, &wish.unified, NULL}};
   em_gguf *gguf = NULL;
   report r = {0};
   em_buffer output = {0};
@@ -282,6 +381,11 @@ int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv)
 
   if (hearth_cli_parse(command, argc, argv, options, sizeof options / sizeof *options, &path, 1, &code))
     return code;
+  if ((wish.says_memory && !(wish.memory_gb > 0 && wish.memory_gb <= MAX_GB)) ||
+      (wish.says_card && !(wish.card_gb > 0 && wish.card_gb <= MAX_GB)))
+    return hearth_cli_wrong(command, "memory is stated in gigabytes, more than 0 and at most %u", MAX_GB);
+  if (wish.unified && (!wish.says_memory || wish.says_card))
+    return hearth_cli_wrong(command, "--unified says that graphics use the memory stated by --memory");
   EM_TRY(em_gguf_open(path, &gguf, &error));
   make_report(gguf, &wish, &r);
   if (json)
@@ -291,6 +395,7 @@ int hearth_cli_inspect(const hearth_cli_command *command, int argc, char **argv)
   EM_TRY(hearth_cli_print(&output, &error));
 
 fail:
+  em_dialog_free(r.dialog);
   em_model_close(r.model);
   em_buffer_clear(&output);
   em_gguf_close(gguf);

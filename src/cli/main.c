@@ -37,8 +37,11 @@ static const hearth_cli_command commands[] = {
      "{\"input\":...,\"is_partial\":...,\"params\":{...}} on standard input, a reply as the model wrote it -> "
      "{\"content\",\"reasoning_content\",\"tool_calls\"}",
      hearth_cli_parse_reply},
-    {"inspect", "MODEL [--json] [--context N] [--device D] [--gpu-layers N]",
-     "what a model file holds and what it costs to run", hearth_cli_inspect},
+    {"inspect",
+     "MODEL [--json] [--context N] [--gpu-layers N] [--device D | --memory GB [--unified] | --card GB [--memory GB]]",
+     "what a model file holds and what it costs to run, here or on hardware that is stated: a computer's memory, which "
+     "--unified lets graphics use too, and a graphics card with memory of its own",
+     hearth_cli_inspect},
     {"bench",
      "(MODEL | --ops) [-p 512] [-n 128] [-r 5] [--depth N] [--slots N] [--device D] [--gpu-layers N] [--threads N] "
      "[--json]",

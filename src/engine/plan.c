@@ -155,10 +155,11 @@ static em_status predict(em_sizer *p, bool *fits_alone, em_error *error) {
     return EM_OK;
   memory->processor_bytes_per_s = p->params->processor_bytes_per_s;
   memory->device_bytes_per_s = p->params->device_bytes_per_s;
-  /* What cannot be measured is not known. */
-  if (memory->processor_bytes_per_s == 0)
+  /* What cannot be measured is not known; the null device stands for one that is elsewhere. */
+  bool is_here = em_backend_kind(p->devices->chosen) != EM_DEVICE_NULL;
+  if (memory->processor_bytes_per_s == 0 && is_here)
     (void)!em_hardware_read_bandwidth(p->params->backend.n_threads, &memory->processor_bytes_per_s, NULL);
-  if (memory->device_bytes_per_s == 0) {
+  if (memory->device_bytes_per_s == 0 && is_here) {
     em_backend_speed speed;
     if (em_backend_measure(p->devices->chosen, MEASURED_BYTES, &speed, NULL) == EM_OK)
       memory->device_bytes_per_s = speed.read_bytes_per_s;

@@ -295,6 +295,21 @@ def test_inspect(model, folder):
     check(facts["metadata"]["general.architecture"] == "llama", "inspect --json: metadata")
     check(facts["tensors"][0]["shape"] and facts["tensors"][0]["bytes"] > 0, "inspect --json: tensors")
     check(facts["model"]["weights_bytes_per_token"] > 0, "inspect --json: bytes a token")
+    check(facts["files"] == 1 and facts["chat"] == {"template": False, "fallback": None, "problem": None,
+                                                    "thinking_switch": False}, f"inspect --json: the chat {facts['chat']}")
+    # Plans for hardware that is stated: everything fits, some of it, nothing.
+    for options, devices in ((("--memory", "1", "--unified"), ["graphics"]), (("--memory", "1"), ["processor"]),
+                             (("--card", "1"), ["graphics"]), (("--card", "0.0008"), ["processor", "graphics"])):
+        plan = json.loads(run("inspect", model, "--json", "--context", "256", *options)[0])
+        check([part["device"] for part in plan["placement"]["parts"]] == devices, f"{options}: {plan['placement']}")
+        check(sum(part["layers"] for part in plan["placement"]["parts"]) == 2, f"{options}: every layer")
+    for options in (("--memory", "0.0001"), ("--card", "0.0001", "--memory", "0.0001"), ("--memory", "0.01", "--unified")):
+        plan = json.loads(run("inspect", model, "--json", *options)[0])
+        check(plan["placement"] is None and plan["placement_problem"]["code"] == "too-big" and plan["memory"]["total_bytes"] > 0,
+              f"{options}: too big")
+        check("needs" in run("inspect", model, *options)[0], f"{options}: what is needed")
+    for options in (("--unified",), ("--memory", "0"), ("--card", "-1"), ("--card", "24", "--memory", "9", "--unified")):
+        run("inspect", model, *options, code=2)
     # 2 layers, 2 KV heads of 16 values, keys and values.
     check(facts["model"]["kv_bytes_per_token"] == {"f32": 512, "f16": 256, "q8_0": 0}, "inspect --json: the KV cache")
     memory = facts["memory"]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The null backend: it holds no tensors, counts what a step would read, and answers zeros. Plans, the scheduler and the
- * paging of the KV cache are tested with it in milliseconds. */
+ * paging of the KV cache are tested with it in milliseconds, and plans for devices that are elsewhere are made with it:
+ * its sizes are those of the file. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,9 +63,13 @@ static em_status null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_
   return EM_OK;
 }
 
+/* What a device would take at least: plans for devices that are elsewhere ask this one. */
 static em_status null_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,
                                     em_error *error) {
+  uint64_t scratch;
   *out = (uint64_t)em_value_max_rows(desc, desc->result) * desc->values[desc->result].width * sizeof(float);
+  if (!em_mul_u64(desc->scratch_floats, sizeof(float), &scratch) || !em_add_u64(*out, scratch, out))
+    return em_fail(error, EM_ERR_TOO_BIG, "the program is too big");
   return EM_OK;
 }
 

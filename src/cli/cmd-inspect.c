@@ -168,19 +168,25 @@ static void write_report(const report *r, em_buffer *out) {
       out,
       ",\"layers\":%u,\"embedding\":%u,\"vocabulary\":%u,\"train_context_tokens\":%u,\"parameters\":%" PRIu64
       ",\"weights_bytes\":%" PRIu64 ",\"weights_bytes_per_token\":%" PRIu64 ",\"kv_bytes_per_token\":{\"f32\":%" PRIu64
-      ",\"f16\":%" PRIu64 ",\"q8_0\":%" PRIu64 "}}",
+      ",\"f16\":%" PRIu64 ",\"q8_0\":%" PRIu64 "}",
       facts->n_layers, facts->n_embd, facts->n_vocab, facts->train_context_tokens, facts->n_parameters,
       facts->weights_bytes, facts->weights_bytes_per_token, em_model_kv_token_bytes(r->model, EM_TYPE_F32),
       em_model_kv_token_bytes(r->model, EM_TYPE_F16), em_model_kv_token_bytes(r->model, EM_TYPE_Q8_0));
+  em_buffer_appendf(out,
+                    ",\"active_parameters\":%" PRIu64
+                    ",\"experts\":%u,\"experts_used\":%u,\"kv_layers\":%u,\"recurrent_layers\":%u,"
+                    "\"state_bytes\":%" PRIu64 ",\"nextn_blocks\":%u,\"nextn_bytes\":%" PRIu64 "}",
+                    facts->n_parameters_active, facts->n_experts, facts->n_experts_used, facts->n_kv_layers,
+                    facts->n_state_layers, facts->state_bytes, facts->n_nextn, facts->nextn_bytes);
   if (!r->has_plan) {
     write_problem(out, "memory", &r->plan_error);
     return;
   }
   em_buffer_appendf(out,
-                    ",\"memory\":{\"context_tokens\":%u,\"weights_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64
-                    ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
-                    r->plan.context_tokens, r->plan.weights_bytes, r->plan.kv_bytes, r->plan.working_bytes,
-                    r->plan.total_bytes);
+                    ",\"memory\":{\"context_tokens\":%u,\"kv_read_bytes\":%" PRIu64 ",\"weights_bytes\":%" PRIu64
+                    ",\"kv_bytes\":%" PRIu64 ",\"working_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
+                    r->plan.context_tokens, em_model_kv_read_bytes(r->model, EM_TYPE_F16, r->plan.context_tokens),
+                    r->plan.weights_bytes, r->plan.kv_bytes, r->plan.working_bytes, r->plan.total_bytes);
   if (r->plan_error.code != EM_OK)
     write_problem(out, "placement", &r->plan_error);
   else
@@ -257,6 +263,28 @@ static void print_placement(const report *r, em_buffer *out) {
   }
 }
 
+/* What only some models have: experts, recurrent layers, windows, blocks that predict further tokens. */
+static void print_parts(const report *r, em_buffer *out) {
+  const em_model_facts *facts = em_model_get_facts(r->model);
+  uint32_t context = r->has_plan ? r->plan.context_tokens : facts->train_context_tokens;
+  uint64_t read = em_model_kv_read_bytes(r->model, EM_TYPE_F16, context);
+  uint64_t stored = context * em_model_kv_token_bytes(r->model, EM_TYPE_F16);
+  char size[32], whole[32];
+
+  if (facts->n_experts > 0)
+    em_buffer_appendf(out, "experts       %u of %u for each token, with %.4g billion parameters active\n",
+                      facts->n_experts_used, facts->n_experts, (double)facts->n_parameters_active / 1e9);
+  if (facts->n_state_layers > 0)
+    em_buffer_appendf(out, "recurrent     %u layers, which keep %s of state for each conversation\n",
+                      facts->n_state_layers, hearth_cli_format_bytes(facts->state_bytes, size));
+  if (read < stored)
+    em_buffer_appendf(out, "window        at %u tokens %s of the %s of KV cache are read\n", context,
+                      hearth_cli_format_bytes(read, size), hearth_cli_format_bytes(stored, whole));
+  if (facts->n_nextn > 0)
+    em_buffer_appendf(out, "not used      %u block%s predicting further tokens, %s\n", facts->n_nextn,
+                      facts->n_nextn == 1 ? "" : "s", hearth_cli_format_bytes(facts->nextn_bytes, size));
+}
+
 static void print_report(const report *r, em_buffer *out) {
   char a[32], b[32], c[32], d[32];
 
@@ -275,6 +303,7 @@ static void print_report(const report *r, em_buffer *out) {
   em_buffer_appendf(out, "per token     reads %s of weights; takes %s of KV cache (f16)\n",
                     hearth_cli_format_bytes(facts->weights_bytes_per_token, a),
                     hearth_cli_format_bytes(em_model_kv_token_bytes(r->model, EM_TYPE_F16), b));
+  print_parts(r, out);
   if (r->has_plan) {
     em_buffer_appendf(out, "memory        %s at a context of %u tokens: weights %s, KV cache %s, working %s\n",
                       hearth_cli_format_bytes(r->plan.total_bytes, a), r->plan.context_tokens,

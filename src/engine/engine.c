@@ -22,15 +22,17 @@ static em_status allocate(em_engine *engine, em_error *error) {
   uint32_t n_slots = plan->n_slots, n_vocab = engine->facts.n_vocab;
   engine->slots = em_calloc(n_slots, sizeof *engine->slots);
   engine->page_tables = em_calloc((size_t)n_slots * plan->max_pages, sizeof *engine->page_tables);
+  engine->states = em_calloc(n_slots, sizeof *engine->states);
   engine->tokens = em_calloc(plan->batch_rows, sizeof *engine->tokens);
   engine->positions = em_calloc(plan->batch_rows, sizeof *engine->positions);
   engine->row_slots = em_calloc(plan->batch_rows, sizeof *engine->row_slots);
   engine->outputs = em_calloc(n_slots, sizeof *engine->outputs);
   engine->allowed = em_calloc(((size_t)n_vocab + 63) / 64, sizeof *engine->allowed);
-  bool ok = engine->slots && engine->page_tables && engine->tokens && engine->positions && engine->row_slots &&
-            engine->outputs && engine->allowed;
+  bool ok = engine->slots && engine->page_tables && engine->states && engine->tokens && engine->positions &&
+            engine->row_slots && engine->outputs && engine->allowed;
   for (uint32_t i = 0; ok && i < n_slots; i++) {
     engine->slots[i].tokens = em_calloc((size_t)plan->memory.context_tokens + 1, sizeof(int32_t));
+    engine->states[i] = i;
     engine->slots[i].pages.ids = engine->page_tables + (size_t)i * plan->max_pages;
     ok = engine->slots[i].tokens;
   }
@@ -114,6 +116,7 @@ void em_engine_close(em_engine *engine) {
     free(engine->slots[i].tokens);
   free(engine->slots);
   free(engine->page_tables);
+  free(engine->states);
   free(engine->tokens);
   free(engine->positions);
   free(engine->row_slots);
@@ -206,6 +209,10 @@ void em_engine_finish(em_engine *engine, em_slot *slot, em_finish how, const em_
   tell_finish(em_scheduler_leave(&engine->scheduler, slot), how, stats, error);
 }
 
+static bool has_states(const em_engine *engine) {
+  return em_model_get_facts(engine->model)->n_state_layers > 0;
+}
+
 /* Puts an admitted request into its slot: what of its prompt is in the cache need not be computed. The last token is
  * computed in any case, for its logits are where the answer starts. */
 static void start(em_engine *engine, em_slot *slot) {
@@ -218,9 +225,11 @@ static void start(em_engine *engine, em_slot *slot) {
   slot->first_token_ns = slot->last_token_ns = 0;
   slot->stats = (em_request_stats){.n_prompt = n, .wait_ns = slot->start_ns - request->submit_ns};
 
-  /* A page that cannot be copied is computed; a device that has failed says so when it runs. */
+  /* A page that cannot be copied is computed; a device that has failed says so when it runs. Recurrent layers keep only
+   * the state behind the last token, so that their prompts are computed from the start. */
   uint32_t n_reused = 0;
-  if (em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK) {
+  if (!has_states(engine) &&
+      em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK) {
     if (engine->scheduler.few_rows > 0)
       n_reused -= n_reused % EM_PROMPT_BLOCK;
     slot->n_computed = slot->stats.n_reused = n_reused;
@@ -256,6 +265,10 @@ static void grow_pages(em_engine *engine) {
   }
 }
 
+static const uint32_t *step_states(const em_engine *engine) {
+  return has_states(engine) ? engine->states : NULL;
+}
+
 static em_step compose(em_engine *engine) {
   em_step step = {
       .tokens = engine->tokens,
@@ -263,6 +276,7 @@ static em_step compose(em_engine *engine) {
       .slots = engine->row_slots,
       .n_slots = engine->plan.n_slots,
       .page_tables = engine->page_tables,
+      .states = step_states(engine),
       .outputs = engine->outputs,
   };
   for (uint32_t i = 0; i < engine->plan.n_slots; i++) {
@@ -459,6 +473,7 @@ em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n,
         .slots = engine->row_slots,
         .n_slots = 1,
         .page_tables = engine->page_tables,
+        .states = step_states(engine),
         .outputs = rows,
     };
     step.n_outputs = step.n_rows;

@@ -21,6 +21,7 @@ struct em_engine {
   em_slot *slots;
   /* One step. */
   uint32_t *page_tables;           /* [n_slots][max_pages] */
+  uint32_t *states;                /* [n_slots]: slot i has the i-th place of the recurrent layers' states */
   int32_t *tokens;                 /* [batch_rows] */
   uint32_t *positions, *row_slots; /* [batch_rows] */
   uint32_t *outputs;               /* [n_slots] */

@@ -46,7 +46,7 @@ em_status em_parts_load(const em_model *model, const em_plan *plan, const em_dev
   /* The caches before the weights: if memory runs out nevertheless, it does so before a long read. */
   for (uint32_t i = 0; i < plan->n_parts; i++) {
     em_kv_desc kv = em_plan_kv(plan, model, plan->blocks[i]);
-    if (kv.n_layers > 0)
+    if (kv.n_layers + kv.n_state_layers > 0)
       EM_TRY(em_kv_new(out->items[i].backend, &kv, &out->items[i].kv, error));
   }
   for (uint32_t i = 0; i < plan->n_parts; i++)

@@ -40,6 +40,8 @@ em_backend *em_plan_backend(const em_plan *plan, const em_devices *devices, uint
 em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model, em_model_blocks blocks) {
   em_kv_desc desc = {.type = plan->kv_type, .n_pages = plan->n_pages};
   desc.layers = em_model_kv_layers(model, blocks, &desc.n_layers);
+  desc.state_layers = em_model_state_layers(model, blocks, &desc.n_state_layers);
+  desc.n_states = desc.n_state_layers > 0 ? plan->n_slots : 0;
   return desc;
 }
 
@@ -240,12 +242,14 @@ fail:
 static em_status choose_placement(em_sizer *p, em_error *error) {
   em_status status = EM_OK;
   uint32_t n_layers = em_model_get_facts(p->model)->n_layers;
-  bool done = false;
+  bool done = false, is_divisible = em_model_get_facts(p->model)->is_divisible;
   if (p->params->says_gpu_layers && is_on_graphics(p)) {
-    uint32_t n = p->params->n_gpu_layers;
+    uint32_t n = is_divisible ? p->params->n_gpu_layers : n_layers;
     EM_TRY(em_sizer_place(p, n < n_layers ? 1 + n_layers - n : 0, error));
     if (n < n_layers)
       write_placement(p->plan, "On the graphics card, as asked for: %u of the %u layers.", n, n_layers);
+    else if (p->params->n_gpu_layers < n_layers)
+      write_placement(p->plan, "Everything is on the graphics card: this model's layers cannot be shared.");
     else
       write_placement(p->plan, "Everything is on the graphics card, as asked for.");
     return choose_sizes(p, error);
@@ -253,7 +257,7 @@ static em_status choose_placement(em_sizer *p, em_error *error) {
   EM_TRY(em_sizer_place(p, 0, error));
   EM_TRY(choose_pages(p, error));
   if (!em_sizer_fits(p)) {
-    if (is_on_graphics(p))
+    if (is_on_graphics(p) && is_divisible)
       EM_TRY(share_layers(p, &done, error));
     if (done)
       return EM_OK;

@@ -88,9 +88,9 @@ static em_status compute_part(em_sizer *sizer, uint32_t i, uint64_t own_bytes, e
   em_kv *kv = NULL;
   em_kv_desc kv_desc = em_plan_kv(plan, sizer->model, plan->blocks[i]);
   part->kv_bytes = 0;
-  if (kv_desc.n_layers > 0) {
+  if (kv_desc.n_layers + kv_desc.n_state_layers > 0) {
     EM_TRY(em_kv_bytes(backend, &kv_desc, &part->kv_bytes, error));
-    kv_desc.n_pages = 0;
+    kv_desc.n_pages = kv_desc.n_states = 0;
     EM_TRY(em_kv_new(backend, &kv_desc, &kv, error));
   }
   em_program_desc program = em_plan_program(plan, &sizer->emitted[i], kv);
@@ -116,7 +116,7 @@ em_status em_sizer_compute(em_sizer *sizer, uint32_t context_tokens, uint32_t n_
   /* The engine's own: page tables and tokens of the slots, the pages' tokens, the sampler, the rows of a step. */
   uint32_t n_vocab = em_model_get_facts(sizer->model)->n_vocab;
   uint64_t own = em_pages_bytes(plan->n_pages) + em_sampler_bytes(n_vocab) + n_vocab / 8 + 16ull * plan->batch_rows +
-                 4ull * plan->n_slots * (plan->max_pages + (uint64_t)context_tokens + 1);
+                 4ull * plan->n_slots * (plan->max_pages + (uint64_t)context_tokens + 2);
   for (uint32_t i = 0; i < plan->n_parts; i++) {
     const em_part_plan *part = &memory->parts[i];
     EM_TRY(compute_part(sizer, i, i == 0 ? own : 0, error));

@@ -256,6 +256,8 @@ static em_status bind_scale(em_model *model, int32_t layer, const em_tensor_rule
                                       .layer = layer,
                                       .n_in = dims[0],
                                       .n_rows = 1,
+                                      .n_matrices = n_matrices,
+                                      .n_read = n_matrices > 0 ? model->hparams.n_experts_used : 0,
                                       .file_rows = 1,
                                       .bytes = tensor->bytes},
                     error);
@@ -309,8 +311,9 @@ static em_status bind_rule(em_model *model, int32_t layer, const em_tensor_rule 
     /* The limits of the keys keep the product small. */
     bound.n_in = dims[0] * dims[1] * dims[2];
     bound.n_rows = 1;
+    bound.n_matrices = rule->n_rows == EM_DIM_EXPERTS ? hparams->n_experts : 0;
   }
-  if (n_matrices > 0 && rule->n_matrices == EM_DIM_EXPERTS)
+  if (rule->n_matrices == EM_DIM_EXPERTS || rule->n_rows == EM_DIM_EXPERTS)
     bound.n_read = hparams->n_experts_used;
   if (rule->view.group != EM_DIM_NONE) {
     bound.view = make_view(model, layer, &rule->view);

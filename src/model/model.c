@@ -86,7 +86,7 @@ static em_status fill_facts(em_model *model, em_error *error) {
         !em_add_u64(facts->n_parameters, n_values, &facts->n_parameters))
       return em_fail(error, EM_ERR_FORMAT, "the model's size overflows");
     facts->n_parameters_active +=
-        tensor->use & EM_USE_STACK ? n_values / tensor->n_matrices * tensor->n_read : n_values;
+        tensor->n_matrices > 0 ? n_values / tensor->n_matrices * tensor->n_read : n_values;
     facts->weights_bytes += tensor->bytes;
     facts->weights_bytes_per_token += em_model_tensor_step_bytes(*tensor, tensor->bytes);
   }
@@ -144,7 +144,7 @@ em_model_tensor em_model_tensor_at(const em_model *model, size_t i) {
 uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes) {
   if (tensor.is_spare)
     return 0;
-  if (tensor.use & EM_USE_STACK)
+  if (tensor.n_matrices > 0)
     return bytes / tensor.n_matrices * tensor.n_read;
   uint64_t row = (tensor.use & EM_USE_TABLE) ? bytes / tensor.n_rows : 0;
   return row + ((tensor.use & (EM_USE_MATRIX | EM_USE_VECTOR)) ? bytes : 0);

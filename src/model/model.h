@@ -58,7 +58,7 @@ typedef struct em_model_tensor {
   unsigned use;               /* of em_weights_use; 0: it is there and not needed */
   int32_t layer;              /* that it is of, or -1 */
   uint64_t n_in, n_rows;      /* of the weights made of it; of a stack, of one matrix */
-  uint32_t n_matrices;        /* of a stack; else 0 */
+  uint32_t n_matrices;        /* of a stack, or those that a vector has equal shares for; else 0 */
   uint32_t n_read;            /* of them, those that one token reads */
   bool is_spare;              /* another one is read in its place */
   uint64_t file_rows, bytes;  /* rows of the file and their bytes */

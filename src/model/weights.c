@@ -18,7 +18,7 @@ static em_weights_desc describe(em_model_tensor tensor) {
       .type = tensor.file->type,
       .n_in = tensor.n_in,
       .n_rows = tensor.n_rows,
-      .n_matrices = tensor.n_matrices,
+      .n_matrices = tensor.use & EM_USE_STACK ? tensor.n_matrices : 0,
       .use = tensor.use,
       .name = tensor.file->name.text,
   };

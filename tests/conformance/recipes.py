@@ -43,6 +43,10 @@ def inspect(path, *options):
 
 def check_plan(name, facts, total):
     """The parts of a plan are all of the model; where it does not fit, the sentence says what is missing."""
+    if facts["memory"] is None:
+        problem = facts["memory_problem"]
+        check(problem["code"] in ("unsupported", "argument"), f"{name}: {problem['text']}")
+        return f"no plan ({problem['text']})"
     memory, placement = facts["memory"], facts["placement"]
     check(memory and memory["total_bytes"] > 0, f"{name}: what it needs")
     if placement is None:

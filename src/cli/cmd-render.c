@@ -2,8 +2,10 @@
 #include "cli/cli.h"
 
 #include "base/file.h"
+#include "text/fallback.h"
 #include "text/template/template.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -37,11 +39,19 @@ static em_status open_model(const char *path, source *out, em_error *error) {
   em_status status = EM_OK;
 
   EM_TRY(em_gguf_open(path, &gguf, error));
-  if (!em_gguf_get_text(gguf, "tokenizer.chat_template", &text))
-    EM_TRY(em_fail(error, EM_ERR_NOT_FOUND, "the model has no chat template"));
-  EM_TRY(em_template_new(text.text, text.bytes, &out->template_, error));
   EM_TRY(em_dialog_new(gguf, &dialog, error));
   tokenizer = em_dialog_tokenizer(dialog);
+  if (!em_gguf_get_text(gguf, "tokenizer.chat_template", &text)) {
+    const em_fallback *fallback = em_fallback_find(tokenizer);
+
+    if (!fallback)
+      EM_TRY(em_fail(error, EM_ERR_NOT_FOUND, "the model has no chat template"));
+    fprintf(stderr,
+            "hearth-engine: the model has no chat template; the format of %s is used, which its vocabulary suggests\n",
+            fallback->name);
+    text = (em_text){fallback->template_, strlen(fallback->template_)};
+  }
+  EM_TRY(em_template_new(text.text, text.bytes, &out->template_, error));
   out->bos = token_text(tokenizer, em_tokenizer_bos(tokenizer));
   out->eos = token_text(tokenizer, em_tokenizer_eos(tokenizer));
   if (!out->bos || !out->eos)

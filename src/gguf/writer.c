@@ -309,6 +309,8 @@ em_status em_gguf_writer_save_split(em_gguf_writer *writer, const char *prefix, 
   em_gguf_writer part = {0};
   if (writer->error.code != EM_OK)
     return em_fail(error, writer->error.code, "%s", writer->error.text);
+  if (writer->metadata.failed)
+    return em_fail(error, EM_ERR_NO_MEMORY, "no memory for the file's header");
   for (size_t i = 0; i < writer->n_tensors; i++)
     if (!em_add_u64(total, writer->tensors[i].bytes, &total))
       return em_fail(error, EM_ERR_ARGUMENT, "the tensors are too large together");

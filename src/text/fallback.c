@@ -55,10 +55,13 @@ const em_fallback *em_fallback_find(const em_tokenizer *tokenizer) {
     return &chatml;
   if ((has(tokenizer, "[INST]") && has(tokenizer, "[/INST]")) || (has(tokenizer, SPACE "[") && has(tokenizer, "INST")))
     return &llama2;
-  /* The words of its headings, as pieces of any kind of vocabulary. */
-  if ((has(tokenizer, SPACE "Instruction") || has(tokenizer, BYTE_SPACE "Instruction") ||
-       has(tokenizer, "Instruction")) &&
-      (has(tokenizer, SPACE "Response") || has(tokenizer, BYTE_SPACE "Response") || has(tokenizer, "Response")))
-    return &alpaca;
+  /* The word of its headings, as far as small vocabularies have it: one piece, of any kind of vocabulary but those of
+   * models that write no text. */
+  static const char *const words[] = {SPACE "Instruction", BYTE_SPACE "Instruction", "Instruction",
+                                      SPACE "Instruct",    BYTE_SPACE "Instruct",    "Instruct",
+                                      SPACE "instruct",    BYTE_SPACE "instruct"};
+  for (size_t i = 0; i < sizeof words / sizeof *words && !has(tokenizer, "[CLS]"); i++)
+    if (has(tokenizer, words[i]))
+      return &alpaca;
   return NULL;
 }

@@ -54,6 +54,32 @@ static em_status scenario_open(void) {
   return status;
 }
 
+/* A model in two files, written and opened. */
+static em_status scenario_set(void) {
+  char part[sizeof path + 32];
+  em_gguf *gguf = NULL;
+  em_error error = {0};
+  em_gguf_writer *writer = write_model();
+  if (!writer)
+    return EM_ERR_NO_MEMORY;
+  em_status status = em_gguf_writer_save_split(writer, path, 2, &error);
+  em_gguf_writer_free(writer);
+  snprintf(part, sizeof part, "%s-00002-of-00002.gguf", path);
+  if (status == EM_OK)
+    status = em_gguf_open(part, &gguf, &error);
+  CHECK((status == EM_OK) == (gguf != NULL) && error.code == status);
+  em_gguf_close(gguf);
+  return status;
+}
+
+static void remove_set(void) {
+  char part[sizeof path + 32];
+  for (int i = 1; i <= 2; i++) {
+    snprintf(part, sizeof part, "%s-%05d-of-00002.gguf", path, i);
+    unlink(part);
+  }
+}
+
 static em_status scenario_json(void) {
   static const char text[] = "{\"a\":[1,2.5,\"text\",{\"b\":[[[[]]]]}],\"long\":123456789012345678901234567890"
                              "1234567890123456789012345678901234567890.5,\"c\":null}";
@@ -131,6 +157,8 @@ int main(void) {
   close(mkstemp(path));
   check_scenario("write", scenario_writer);
   check_scenario("open", scenario_open);
+  check_scenario("set", scenario_set);
+  remove_set();
   check_scenario("json", scenario_json);
   check_scenario("file", scenario_file);
   check_scenario("pool", scenario_pool);

@@ -4,6 +4,7 @@
 #include "check.h"
 #include "gguf/writer.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -246,7 +247,18 @@ static void check_large(void) {
   remove_all();
 }
 
+static int n_open_files(void) {
+  DIR *stream = opendir("/proc/self/fd");
+  int n = 0;
+  while (stream && readdir(stream))
+    n++;
+  if (stream)
+    closedir(stream);
+  return n;
+}
+
 int main(void) {
+  int n_open = n_open_files();
   CHECK(mkdtemp(folder) != NULL);
   check_joined();
   check_missing();
@@ -254,5 +266,6 @@ int main(void) {
   check_changes();
   check_large();
   rmdir(folder);
+  CHECK_INT(n_open_files(), n_open);
   return check_done();
 }

@@ -140,16 +140,30 @@ static void apply_penalties(em_sampler *sampler, const em_sampler_input *input) 
   }
 }
 
-static void apply_mask(em_sampler *sampler, const uint64_t *allowed) {
-  for (uint32_t first = 0; first < sampler->n_vocab; first += 64) {
-    uint64_t bits = allowed[first / 64];
-    if (bits == UINT64_MAX)
-      continue;
-    uint32_t n = sampler->n_vocab - first < 64 ? sampler->n_vocab - first : 64;
-    for (uint32_t i = 0; i < n; i++)
-      if (!(bits >> i & 1))
-        sampler->work[first + i] = -INFINITY;
+/* Vectors of the compiler: one instruction each on every processor that has any. */
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+/* Which of 64 tokens are allowed follows no pattern that a branch could be predicted by. */
+static void mask_64(float *logits, uint64_t bits) {
+  const words4 places = {1, 2, 4, 8}, minus_infinity = {0xff800000, 0xff800000, 0xff800000, 0xff800000};
+  for (int i = 0; i < 64; i += 4) {
+    const uint32_t four = (uint32_t)(bits >> i) & 15;
+    const words4 taken = {four, four, four, four}, keep = (words4)((taken & places) != 0);
+    words4 values;
+    memcpy(&values, logits + i, sizeof values);
+    values = (values & keep) | (minus_infinity & ~keep);
+    memcpy(logits + i, &values, sizeof values);
   }
+}
+
+static void apply_mask(em_sampler *sampler, const uint64_t *allowed) {
+  uint32_t first = 0;
+  for (; first + 64 <= sampler->n_vocab; first += 64)
+    if (allowed[first / 64] != UINT64_MAX)
+      mask_64(sampler->work + first, allowed[first / 64]);
+  for (; first < sampler->n_vocab; first++)
+    if (!(allowed[first / 64] >> (first % 64) & 1))
+      sampler->work[first] = -INFINITY;
 }
 
 /* The logits as the filters see them: the model's own where nothing changes them. */

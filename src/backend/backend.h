@@ -544,7 +544,7 @@ typedef struct em_step_counters {
   uint64_t weights_bytes; /* a matrix or vector counts once a step however many rows share it, frequency factors once a
                              step however many layers do; the head counts only when there are outputs; of an embedding
                              table the rows looked up count, beside the whole matrix where it is the head too */
-  uint64_t expert_bytes;  /* of these, of stacks: the matrices that at least one row of the step chose */
+  uint64_t expert_bytes;  /* of these, of experts: the matrices, biases and scales of those that at least one row chose */
   uint64_t kv_bytes;      /* of the positions that each slot's last row attends to (inside the window, where there is one);
                              rows of a slot share them */
   uint64_t state_bytes;   /* of the slots' states, which are read once and written once */

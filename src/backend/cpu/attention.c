@@ -23,8 +23,20 @@ typedef struct shape {
 typedef struct unit {
   uint32_t kv_head, first_head, n_heads; /* query heads */
   uint32_t row, n_rows;
-  uint32_t slot, n_pages; /* pages up to the last row's position */
+  const em_cpu_span *run; /* that the rows are of */
+  uint32_t slot, first_page, n_pages; /* pages first_page .. n_pages - 1 have all that any of the rows sees */
 } unit;
+
+/* The positions first .. end - 1 that a row sees. */
+typedef struct sight {
+  uint32_t first, end;
+} sight;
+
+/* run: that the row is of. */
+static sight sight_of(const em_cpu_program *program, const em_stage_attention *stage, const em_cpu_span *run, uint32_t row) {
+  uint32_t end = program->step->positions[stage->both_ways ? run->first + run->n - 1 : row] + 1;
+  return (sight){stage->window != 0 && end > stage->window ? end - stage->window : 0, end};
+}
 
 static uint32_t o_stride_of(const em_kv_layer *layer) {
   return (layer->v_dim + 15) / 16 * 16;
@@ -43,7 +55,7 @@ static shape shape_of(const em_cpu_program *program, const em_stage_attention *s
   return s;
 }
 
-static unit unit_at(const em_cpu_program *program, const shape *s, size_t index) {
+static unit unit_at(const em_cpu_program *program, const em_stage_attention *stage, const shape *s, size_t index) {
   unit u;
   size_t head = index / s->n_tiles, tile = index % s->n_tiles;
   u.kv_head = (uint32_t)(head / s->splits);
@@ -57,7 +69,9 @@ static unit unit_at(const em_cpu_program *program, const shape *s, size_t index)
   u.n_rows = run->first + run->n - u.row;
   u.n_rows = u.n_rows < s->rows_a_unit ? u.n_rows : s->rows_a_unit;
   u.slot = program->step->slots[u.row];
-  u.n_pages = program->step->positions[u.row + u.n_rows - 1] / EM_KV_PAGE_TOKENS + 1;
+  u.run = run;
+  u.first_page = sight_of(program, stage, run, u.row).first / EM_KV_PAGE_TOKENS;
+  u.n_pages = (sight_of(program, stage, run, u.row + u.n_rows - 1).end - 1) / EM_KV_PAGE_TOKENS + 1;
   return u;
 }
 
@@ -70,6 +84,8 @@ static void attend_page(const em_cpu_program *program, const em_stage_attention 
   uint32_t id = step->page_tables[(size_t)u->slot * program->common.desc.max_pages + page], c = 0;
   a->k = em_cpu_kv_k(kv, stage->kv_layer, id, u->kv_head);
   a->v = em_cpu_kv_v(kv, stage->kv_layer, id, u->kv_head);
+  a->v_in_k = s->layer->v_in_k;
+  a->softcap = stage->softcap;
   a->k_dim = s->layer->k_dim;
   a->v_dim = s->layer->v_dim;
   a->scale = stage->scale;
@@ -78,11 +94,13 @@ static void attend_page(const em_cpu_program *program, const em_stage_attention 
   a->packed = own->packed;
   a->is_packed = page_is_next;
   for (uint32_t r = u->row; r < u->row + u->n_rows; r++) {
-    uint32_t seen = step->positions[r] + 1, before = page * EM_KV_PAGE_TOKENS;
-    uint32_t n = seen <= before ? 0 : seen - before;
+    uint32_t before = page * EM_KV_PAGE_TOKENS;
+    sight seen = sight_of(program, stage, u->run, r);
+    uint32_t n = seen.end <= before ? 0 : seen.end - before, first = seen.first <= before ? 0 : seen.first - before;
     for (uint32_t h = u->first_head; h < u->first_head + u->n_heads; h++, c++) {
       a->q[c] = em_cpu_value(program, stage->qkv, r) + (size_t)h * s->layer->k_dim;
-      a->n_tokens[c] = n < EM_KV_PAGE_TOKENS ? n : EM_KV_PAGE_TOKENS;
+      a->first[c] = first;
+      a->n_tokens[c] = first >= EM_KV_PAGE_TOKENS ? 0 : n < EM_KV_PAGE_TOKENS ? n : EM_KV_PAGE_TOKENS;
     }
   }
   a->n_cols = c;
@@ -92,12 +110,12 @@ static void attend_page(const em_cpu_program *program, const em_stage_attention 
 /* The merged pages of one column. */
 typedef struct sum {
   float m, l;
+  bool is_begun; /* a page has been merged */
 } sum;
 
-static void merge_page(const em_cpu_program *program, sum *total, float *o_sum, float m, float l, const float *o,
-                       bool first, size_t n) {
-  if (first) {
-    *total = (sum){m, l};
+static void merge_page(const em_cpu_program *program, sum *total, float *o_sum, float m, float l, const float *o, size_t n) {
+  if (!total->is_begun) {
+    *total = (sum){m, l, true};
     memcpy(o_sum, o, n * sizeof *o);
     return;
   }
@@ -111,6 +129,12 @@ static void store(const em_cpu_program *program, const em_stage_attention *stage
                   uint32_t column, const sum *total, const float *o_sum) {
   uint32_t row = u->row + column / u->n_heads, head = u->first_head + column % u->n_heads;
   float *out = em_cpu_value(program, stage->out, row) + (size_t)head * s->layer->v_dim, inverse = 1.0f / total->l;
+  if (stage->sinks) {
+    /* One more score, which has no value. */
+    float sink = em_cpu_vector(stage->sinks)[head], most = sink > total->m ? sink : total->m;
+    float kept = em_expf(total->m - most);
+    inverse = kept / (total->l * kept + em_expf(sink - most));
+  }
   for (uint32_t d = 0; d < s->layer->v_dim; d++)
     out[d] = o_sum[d] * inverse;
 }
@@ -119,15 +143,15 @@ static void run_whole_units(em_cpu_program *program, const em_stage_attention *s
   const em_cpu_thread *own = &program->threads[thread];
   size_t index;
   while ((index = em_pool_next(program->cpu->pool, 1, s->n_units)) < s->n_units) {
-    unit u = unit_at(program, s, index);
-    sum totals[EM_ATTEND_COLS];
-    em_attend a;
-    for (uint32_t page = 0; page < u.n_pages; page++) {
-      attend_page(program, stage, s, &u, page, page > 0, own, &a);
+    unit u = unit_at(program, stage, s, index);
+    sum totals[EM_ATTEND_COLS] = {0};
+    em_attend a = {.n_cols = 0};
+    for (uint32_t page = u.first_page; page < u.n_pages; page++) {
+      attend_page(program, stage, s, &u, page, page > u.first_page, own, &a);
       for (uint32_t c = 0; c < a.n_cols; c++) {
         if (a.n_tokens[c] > 0)
           merge_page(program, &totals[c], own->o_sum + c * s->o_stride, a.m[c], a.l[c], own->o_page + c * s->o_stride,
-                     page == 0, s->o_stride);
+                     s->o_stride);
       }
     }
     for (uint32_t c = 0; c < a.n_cols; c++)
@@ -179,10 +203,10 @@ static void run_shared_pages(em_cpu_program *program, const em_stage_attention *
   size_t floats = (size_t)partial_floats(s->heads_a_unit, s->o_stride), item;
   size_t n_items = s->n_units * max_pages;
   while ((item = em_pool_next(program->cpu->pool, 1, n_items)) < n_items) {
-    unit u = unit_at(program, s, item / max_pages);
+    unit u = unit_at(program, stage, s, item / max_pages);
     uint32_t page = (uint32_t)(item % max_pages);
     em_attend a;
-    if (page >= u.n_pages)
+    if (page < u.first_page || page >= u.n_pages)
       continue;
     attend_page(program, stage, s, &u, page, false, own, &a);
     float *partial = program->partials + item * floats;
@@ -195,15 +219,15 @@ static void run_shared_pages(em_cpu_program *program, const em_stage_attention *
   em_pool_barrier(program->cpu->pool);
   size_t end, i = em_cpu_share(s->n_units * s->heads_a_unit, thread, program->cpu->n_threads, &end);
   for (; i < end; i++) {
-    unit u = unit_at(program, s, i / s->heads_a_unit);
+    unit u = unit_at(program, stage, s, i / s->heads_a_unit);
     uint32_t c = (uint32_t)(i % s->heads_a_unit);
-    sum total = {0, 0};
+    sum total = {0};
     if (c >= u.n_heads)
       continue;
-    for (uint32_t page = 0; page < u.n_pages; page++) {
+    for (uint32_t page = u.first_page; page < u.n_pages; page++) {
       const float *partial = program->partials + (i / s->heads_a_unit * max_pages + page) * floats;
       merge_page(program, &total, own->o_sum, partial[2 * c], partial[2 * c + 1],
-                 partial + 2 * s->heads_a_unit + (size_t)c * s->o_stride, page == 0, s->o_stride);
+                 partial + 2 * s->heads_a_unit + (size_t)c * s->o_stride, s->o_stride);
     }
     store(program, stage, s, &u, c, &total, own->o_sum);
   }

@@ -52,6 +52,7 @@ static void cpu_close(em_backend *backend) {
 }
 
 static const em_backend_fns cpu_fns = {
+    .runs = EM_RUNS_ALL,
     .close = cpu_close,
     .weights_bytes = em_cpu_weights_bytes,
     .weights_new = em_cpu_weights_new,
@@ -60,6 +61,7 @@ static const em_backend_fns cpu_fns = {
     .kv_new = em_cpu_kv_new,
     .kv_free = em_cpu_kv_free,
     .kv_copy = em_cpu_kv_copy,
+    .kv_copy_state = em_cpu_kv_copy_state,
     .program_bytes = em_cpu_program_bytes,
     .program_new = em_cpu_program_new,
     .program_free = em_cpu_program_free,

@@ -20,8 +20,8 @@ typedef struct em_cpu_weights {
   em_weights common;
   em_layout layout;      /* of a matrix or table */
   uint64_t panel_bytes;
-  uint64_t n_panels;
-  uint8_t *data;         /* panels, or float32 [n_in] of a vector; 64-byte aligned */
+  uint64_t n_panels;     /* of one matrix */
+  uint8_t *data;         /* panels, those of a stack's matrices one behind the other, or float32 [n_in] of a vector; 64-byte aligned */
   em_cpu_slab *slab;     /* that holds data */
 } em_cpu_weights;
 
@@ -35,6 +35,9 @@ typedef struct em_cpu_kv {
   int kind; /* EM_KV_... */
   uint8_t *data;
   em_cpu_kv_layer *layers;
+  float *states;         /* [n_states][state_floats]: of each recurrent layer its convolution's part, then its matrices */
+  uint64_t state_floats; /* of a place */
+  uint64_t *state_at;    /* [n_state_layers]: where a layer's part begins in a place */
 } em_cpu_kv;
 
 /* Memory aligned to 64 bytes (huge pages where the system gives them and it is worth it), contents undefined; free(). NULL
@@ -56,6 +59,8 @@ em_status em_cpu_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out
 void em_cpu_kv_free(em_kv *kv);
 em_status em_cpu_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
 
+em_status em_cpu_kv_copy_state(em_kv *kv, uint32_t from, uint32_t to, em_error *error);
+
 /* Bytes of one head of one page, and of one position in all heads. */
 uint64_t em_cpu_kv_head_bytes_k(int kind, uint32_t k_dim);
 uint64_t em_cpu_kv_head_bytes_v(int kind, uint32_t v_dim);
@@ -74,6 +79,11 @@ static inline uint8_t *em_cpu_kv_k(const em_cpu_kv *kv, uint32_t layer, uint32_t
 static inline uint8_t *em_cpu_kv_v(const em_cpu_kv *kv, uint32_t layer, uint32_t page, uint32_t head) {
   const em_cpu_kv_layer *l = &kv->layers[layer];
   return l->v + ((uint64_t)page * kv->common.layers[layer].n_heads + head) * l->v_head_bytes;
+}
+
+/* Floats of a layer's convolution in a place for states, in whole cache lines; its matrices stand behind them. */
+static inline uint64_t em_cpu_state_conv_floats(const em_state_layer *layer) {
+  return (layer->n_conv + 15ull) / 16 * 16;
 }
 
 em_status em_cpu_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out, em_error *error);

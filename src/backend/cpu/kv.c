@@ -33,17 +33,32 @@ static bool layer_bytes(uint64_t head_bytes, uint32_t n_heads, uint32_t n_pages,
   return em_mul_u64(head_bytes, n_heads, out) && em_mul_u64(*out, n_pages, out);
 }
 
-em_status em_cpu_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
+/* Floats of one place for states, in whole cache lines; at (or NULL): where each layer's part begins. Layers' parts are below
+ * 2^31, so that no sum of theirs overflows. */
+static uint64_t state_floats(const em_kv_desc *desc, uint64_t *at) {
   uint64_t sum = 0;
+  for (uint32_t i = 0; i < desc->n_state_layers; i++) {
+    const em_state_layer *layer = &desc->state_layers[i];
+    if (at)
+      at[i] = sum;
+    sum += em_cpu_state_conv_floats(layer) + (layer->n_inner + 15ull) / 16 * 16;
+  }
+  return sum;
+}
+
+em_status em_cpu_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
+  uint64_t sum = 0, states;
   int kind = kind_of(desc->type);
   for (uint32_t i = 0; i < desc->n_layers; i++) {
     const em_kv_layer *layer = &desc->layers[i];
     uint64_t k, v;
     if (!layer_bytes(em_cpu_kv_head_bytes_k(kind, layer->k_dim), layer->n_heads, desc->n_pages, &k) ||
-        !layer_bytes(em_cpu_kv_head_bytes_v(kind, layer->v_dim), layer->n_heads, desc->n_pages, &v) ||
+        !layer_bytes(layer->v_in_k ? 0 : em_cpu_kv_head_bytes_v(kind, layer->v_dim), layer->n_heads, desc->n_pages, &v) ||
         !em_add_u64(sum, k, &sum) || !em_add_u64(sum, v, &sum))
       return em_fail(error, EM_ERR_TOO_BIG, "the KV cache is too big");
   }
+  if (!em_mul_u64(state_floats(desc, NULL) * sizeof(float), desc->n_states, &states) || !em_add_u64(sum, states, &sum))
+    return em_fail(error, EM_ERR_TOO_BIG, "the states of the recurrent layers are too big");
   *out = sum;
   return EM_OK;
 }
@@ -55,22 +70,33 @@ em_status em_cpu_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out
     return status;
   em_cpu_kv *kv = em_calloc(1, sizeof *kv);
   em_cpu_kv_layer *layers = em_calloc(desc->n_layers + 1, sizeof *layers);
+  uint64_t *state_at = em_calloc(desc->n_state_layers + 1ull, sizeof *state_at);
   uint8_t *data = em_cpu_alloc(bytes);
-  if (!kv || !layers || !data) {
+  if (!kv || !layers || !state_at || !data) {
     free(kv);
     free(layers);
+    free(state_at);
     free(data);
     return em_fail(error, EM_ERR_NO_MEMORY, "no memory for a KV cache of %llu MiB", (unsigned long long)bytes >> 20);
   }
   kv->kind = kind_of(desc->type);
   kv->data = data;
   kv->layers = layers;
+  kv->state_at = state_at;
+  kv->state_floats = state_floats(desc, state_at);
+  kv->states = (float *)(void *)data;
+  data += kv->state_floats * sizeof(float) * desc->n_states;
   for (uint32_t i = 0; i < desc->n_layers; i++) {
     const em_kv_layer *layer = &desc->layers[i];
     layers[i].k_head_bytes = em_cpu_kv_head_bytes_k(kv->kind, layer->k_dim);
     layers[i].v_head_bytes = em_cpu_kv_head_bytes_v(kv->kind, layer->v_dim);
     layers[i].k = data;
     data += layers[i].k_head_bytes * layer->n_heads * desc->n_pages;
+    if (layer->v_in_k) {
+      layers[i].v = layers[i].k;
+      layers[i].v_head_bytes = layers[i].k_head_bytes;
+      continue;
+    }
     layers[i].v = data;
     data += layers[i].v_head_bytes * layer->n_heads * desc->n_pages;
   }
@@ -82,6 +108,7 @@ void em_cpu_kv_free(em_kv *base) {
   em_cpu_kv *kv = (em_cpu_kv *)base;
   free(kv->data);
   free(kv->layers);
+  free(kv->state_at);
   free(kv);
 }
 
@@ -112,9 +139,16 @@ em_status em_cpu_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_tok
       memcpy(k_to, k_from, whole);
       if (n_tokens % BLOCK)
         copy_k_part(kv->kind, k_from + whole, k_to + whole, layer->k_dim, n_tokens % BLOCK);
-      memcpy(v_to, v_from, v_bytes(kv->kind, layer->v_dim) * n_tokens);
+      if (!layer->v_in_k)
+        memcpy(v_to, v_from, v_bytes(kv->kind, layer->v_dim) * n_tokens);
     }
   }
+  return EM_OK;
+}
+
+em_status em_cpu_kv_copy_state(em_kv *base, uint32_t from, uint32_t to, em_error *error) {
+  em_cpu_kv *kv = (em_cpu_kv *)base;
+  memcpy(kv->states + to * kv->state_floats, kv->states + from * kv->state_floats, kv->state_floats * sizeof(float));
   return EM_OK;
 }
 

@@ -58,7 +58,8 @@
  *
  * Caches. One KV head of one page (256 positions):
  *   K: blocks of 16 positions; in a block [dim][position]; for Q8_0: per 32 dims int8 [32][16], then f16 scale [16].
- *   V: [position][dim], the dims filled up with zeros to a multiple of 16; for Q8_0: int8 [dim], then f16 scale [dim / 32].
+ *   V, where it is not in K: [position][dim], the dims filled up with zeros to a multiple of 16; for Q8_0: int8 [dim], then
+ *   f16 scale [dim / 32].
  */
 #pragma once
 

@@ -7,13 +7,6 @@
 /* Up to this many rows the product is made straight from the packed panels; from there on unpacking them first pays. */
 #define DOT_ROWS 64u
 
-/* The prepared rows: float32 or quantised, `stride` bytes apart. */
-typedef struct inputs {
-  size_t n_rows, n_in;
-  const uint8_t *f32, *q8;
-  size_t f32_stride, q8_stride;
-} inputs;
-
 static const em_cpu_weights *part_of(const em_stage_linear *stage, uint32_t i) {
   return (const em_cpu_weights *)stage->w[i];
 }
@@ -24,7 +17,7 @@ static const float *row_of(const em_cpu_program *program, const em_stage_linear 
   return em_cpu_value(program, value, mapped ? program->step->outputs[i] : i);
 }
 
-static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsigned thread, inputs *in) {
+static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsigned thread, em_cpu_rows *in) {
   const em_cpu_kernels *kernels = &program->cpu->kernels;
   bool few = in->n_rows <= EM_FEW_ROWS, floats = false, quantised = false;
   for (uint32_t i = 0; i < stage->n_parts; i++) {
@@ -42,12 +35,12 @@ static void prepare(em_cpu_program *program, const em_stage_linear *stage, unsig
   in->q8_stride = em_q8_row_bytes(in->n_in);
   if (!few)
     first = em_cpu_share(in->n_rows, thread, program->cpu->n_threads, &end);
-  const float *norm = stage->norm ? (const float *)((const em_cpu_weights *)stage->norm)->data : NULL;
+  const float *norm = em_cpu_vector(stage->norm), *norm_bias = em_cpu_vector(stage->norm_bias);
   for (size_t i = first; i < end; i++) {
     const float *x = row_of(program, stage, stage->x, i);
     float *row = normed + i * in->n_in;
     if (norm) {
-      kernels->rms_norm(x, norm, stage->norm_eps, in->n_in, row);
+      em_cpu_norm_row(kernels, stage->norm_kind, x, norm, norm_bias, stage->norm_eps, in->n_in, row);
       x = row;
     } else if (floats) {
       memcpy(row, x, in->n_in * sizeof *row);
@@ -68,12 +61,12 @@ typedef struct unit {
 
 static size_t count_units(const em_stage_linear *stage, uint32_t part) {
   size_t n = (size_t)part_of(stage, part)->n_panels;
-  return stage->activation == EM_ACT_SWIGLU ? n : (n + 1) / 2;
+  return em_act_is_gated(stage->activation) ? n : (n + 1) / 2;
 }
 
 /* Unit i of a part (of the whole stage for a gated activation). */
 static unit unit_of(const em_stage_linear *stage, uint32_t part, size_t i) {
-  if (stage->activation == EM_ACT_SWIGLU)
+  if (em_act_is_gated(stage->activation))
     return (unit){{0, 1}, {i, i}, 2};
   return (unit){{part, part}, {2 * i, 2 * i + 1}, 2 * i + 1 < part_of(stage, part)->n_panels ? 2 : 1};
 }
@@ -88,14 +81,14 @@ static unit unit_at(const em_stage_linear *stage, size_t i) {
 
 static size_t column_of(const em_stage_linear *stage, uint32_t part, size_t panel) {
   size_t column = panel * EM_PANEL;
-  for (uint32_t p = 0; p < part && stage->activation == EM_ACT_NONE; p++)
+  for (uint32_t p = 0; p < part && !em_act_is_gated(stage->activation); p++)
     column += (size_t)stage->w[p]->n_rows;
   return column;
 }
 
 static const float *bias_of(const em_stage_linear *stage, uint32_t part, size_t first) {
-  const em_cpu_weights *bias = (const em_cpu_weights *)stage->bias[part];
-  return bias ? (const float *)bias->data + first : NULL;
+  const float *bias = em_cpu_vector(stage->bias[part]);
+  return bias ? bias + first : NULL;
 }
 
 /* Finishes a panel. Where only output rows are computed, the residual's rows lie apart unevenly. */
@@ -117,69 +110,101 @@ static void add_residual_and_store(const em_cpu_program *program, const em_stage
 }
 
 /* Asks for a part of a panel that will be unpacked next: it comes from memory while the present one is multiplied. */
-static void ask_for(const em_cpu_weights *w, size_t panel, size_t k, size_t n_k) {
-  const uint8_t *data = w->data + panel * w->panel_bytes + em_panel_bytes(w->layout, k);
-  size_t bytes = em_panel_bytes(w->layout, n_k);
+static void ask_for(em_layout layout, const uint8_t *panel, size_t k, size_t n_k) {
+  const uint8_t *data = panel + em_panel_bytes(layout, k);
+  size_t bytes = em_panel_bytes(layout, n_k);
   for (size_t i = 0; i < bytes; i += 64)
     __builtin_prefetch(data + i, 0, 3);
 }
 
+em_cpu_products em_cpu_multiply(const em_cpu_program *program, const em_cpu_rows *in, const em_cpu_panels *now,
+                                const em_cpu_panels *next, const em_cpu_thread *own, float *tile) {
+  const em_cpu_kernels *kernels = &program->cpu->kernels;
+  em_layout layout = now->layout[0];
+  if (in->n_rows <= DOT_ROWS || now->n != 2 || now->layout[1] != layout || !kernels->mul[layout]) {
+    em_cpu_products products = {{tile, tile + in->n_rows * EM_PANEL}, EM_PANEL};
+    for (unsigned p = 0; p < now->n; p++) {
+      bool q8 = em_layout_is_quantised(now->layout[p]);
+      kernels->dot[now->layout[p]](now->data[p], in->n_in, q8 ? in->q8 : in->f32, q8 ? in->q8_stride : in->f32_stride,
+                                   in->n_rows, tile + p * in->n_rows * EM_PANEL);
+    }
+    return products;
+  }
+  uint8_t *unpacked[2] = {own->unpacked, own->unpacked + EM_UNPACK_K / EM_GROUP * EM_UNPACKED_GROUP_BYTES};
+  for (size_t k = 0; k < in->n_in; k += EM_UNPACK_K) {
+    size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
+    kernels->unpack[layout](now->data[0], k, n_k, unpacked[0]);
+    kernels->unpack[layout](now->data[1], k, n_k, unpacked[1]);
+    const em_cpu_panels *then = k + n_k < in->n_in ? now : next;
+    for (unsigned p = 0; then && p < then->n; p++) {
+      size_t from = then == next ? 0 : k + n_k, left = in->n_in - from;
+      ask_for(then->layout[p], then->data[p], from, left < EM_UNPACK_K ? left : EM_UNPACK_K);
+    }
+    kernels->mul[layout](unpacked[0], unpacked[1], n_k, in->q8 + em_q8_row_bytes(k), in->q8_stride, in->n_rows, k > 0,
+                         tile);
+  }
+  return (em_cpu_products){{tile, tile + EM_PANEL}, 2 * EM_PANEL};
+}
+
+static em_cpu_panels panels_of(const em_stage_linear *stage, const unit *u) {
+  em_cpu_panels panels = {.n = u->n};
+  for (unsigned p = 0; p < u->n; p++) {
+    const em_cpu_weights *w = part_of(stage, u->part[p]);
+    panels.layout[p] = w->layout;
+    panels.data[p] = w->data + u->panel[p] * w->panel_bytes;
+  }
+  return panels;
+}
+
+/* Where the rows of a stage go. */
+typedef struct target {
+  float *out;
+  size_t stride;
+} target;
+
 /* Multiplies a unit's panels with all rows and finishes the result. next: the unit that this thread computes after it. */
-static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const inputs *in, const unit *u,
-                     const unit *next, unsigned thread) {
+static void run_unit(em_cpu_program *program, const em_stage_linear *stage, const em_cpu_rows *in, const target *to,
+                     const unit *u, const unit *next, unsigned thread) {
   const em_cpu_kernels *kernels = &program->cpu->kernels;
   const em_cpu_thread *own = &program->threads[thread];
-  const em_cpu_weights *w[2] = {part_of(stage, u->part[0]), part_of(stage, u->part[1])};
-  const uint8_t *panels[2] = {w[0]->data + u->panel[0] * w[0]->panel_bytes, w[1]->data + u->panel[1] * w[1]->panel_bytes};
-  em_layout layout = w[0]->layout;
-  size_t row_floats, second; /* of the tile: floats a row, floats from the first panel's to the second's */
-  if (in->n_rows > DOT_ROWS && u->n == 2 && w[1]->layout == layout && kernels->mul[layout]) {
-    uint8_t *unpacked[2] = {own->unpacked, own->unpacked + EM_UNPACK_K / EM_GROUP * EM_UNPACKED_GROUP_BYTES};
-    for (size_t k = 0; k < in->n_in; k += EM_UNPACK_K) {
-      size_t n_k = in->n_in - k < EM_UNPACK_K ? in->n_in - k : EM_UNPACK_K;
-      kernels->unpack[layout](panels[0], k, n_k, unpacked[0]);
-      kernels->unpack[layout](panels[1], k, n_k, unpacked[1]);
-      const unit *then = k + n_k < in->n_in ? u : next;
-      for (unsigned p = 0; then && p < then->n; p++) {
-        size_t from = then == next ? 0 : k + n_k, left = in->n_in - from;
-        ask_for(part_of(stage, then->part[p]), then->panel[p], from, left < EM_UNPACK_K ? left : EM_UNPACK_K);
-      }
-      kernels->mul[layout](unpacked[0], unpacked[1], n_k, in->q8 + em_q8_row_bytes(k), in->q8_stride, in->n_rows,
-                           k > 0, own->tile);
-    }
-    row_floats = 2 * EM_PANEL;
-    second = EM_PANEL;
-  } else {
-    row_floats = EM_PANEL;
-    second = in->n_rows * EM_PANEL;
-    for (unsigned p = 0; p < u->n; p++) {
-      bool q8 = em_layout_is_quantised(w[p]->layout);
-      kernels->dot[w[p]->layout](panels[p], in->n_in, q8 ? in->q8 : in->f32, q8 ? in->q8_stride : in->f32_stride,
-                                 in->n_rows, own->tile + p * second);
-    }
-  }
+  em_cpu_panels now = panels_of(stage, u), then = panels_of(stage, next ? next : u);
+  em_cpu_products products = em_cpu_multiply(program, in, &now, next ? &then : NULL, own, own->tile);
+  bool gated = em_act_is_gated(stage->activation);
   for (unsigned p = 0; p < u->n; p++) {
-    size_t first = u->panel[p] * EM_PANEL, left = (size_t)w[p]->common.n_rows - first;
-    em_finish f = {.y = {own->tile + p * second, own->tile + second},
-                   .y_stride = row_floats,
+    size_t first = u->panel[p] * EM_PANEL, left = (size_t)stage->w[u->part[p]]->n_rows - first;
+    size_t column = column_of(stage, u->part[p], u->panel[p]);
+    em_finish f = {.y = {products.y[p], products.y[1]},
+                   .y_stride = products.stride,
+                   .w_scale = {em_cpu_vector(stage->w_scale[u->part[p]]), em_cpu_vector(stage->w_scale[u->part[1]])},
                    .bias = {bias_of(stage, u->part[p], first), bias_of(stage, u->part[1], first)},
-                   .out = em_cpu_value(program, stage->out, 0) + column_of(stage, u->part[p], u->panel[p]),
-                   .out_stride = program->common.desc.values[stage->out].width,
+                   .scale = stage->scale,
+                   .softcap = stage->softcap,
+                   .activation = stage->activation,
+                   .out = to->out + column,
+                   .out_stride = to->stride,
                    .n_rows = in->n_rows,
                    .n = left < EM_PANEL ? left : EM_PANEL};
-    if (stage->activation == EM_ACT_SWIGLU) {
-      kernels->finish_swiglu(&f);
+    if (stage->activation == EM_ACT_NONE)
+      add_residual_and_store(program, stage, column, &f);
+    else
+      kernels->finish_act(&f);
+    if (gated)
       break;
-    }
-    add_residual_and_store(program, stage, column_of(stage, u->part[p], u->panel[p]), &f);
   }
 }
 
 void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsigned thread) {
+  em_cpu_linear_to(program, stage, em_cpu_value(program, stage->out, 0), program->common.desc.values[stage->out].width,
+                   thread);
+}
+
+void em_cpu_linear_to(em_cpu_program *program, const em_stage_linear *stage, float *out, size_t out_stride,
+                      unsigned thread) {
+  target to = {out, out_stride};
   unsigned n_threads = program->cpu->n_threads;
-  inputs in = {.n_rows = stage->outputs_only ? program->step->n_outputs : program->step->n_rows,
+  em_cpu_rows in = {.n_rows = stage->outputs_only ? program->step->n_outputs : program->step->n_rows,
                .n_in = (size_t)stage->w[0]->n_in};
-  uint32_t n_parts = stage->activation == EM_ACT_SWIGLU ? 1 : stage->n_parts;
+  uint32_t n_parts = em_act_is_gated(stage->activation) ? 1 : stage->n_parts;
   if (in.n_rows == 0)
     return;
   prepare(program, stage, thread, &in);
@@ -192,12 +217,12 @@ void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsign
     size_t end, fixed = total / 2, chunk = (total - fixed) / (8 * n_threads) + 1;
     for (i = em_cpu_share(fixed, thread, n_threads, &end); i < end; i++) {
       unit u = unit_at(stage, i);
-      run_unit(program, stage, &in, &u, NULL, thread);
+      run_unit(program, stage, &in, &to, &u, NULL, thread);
     }
     while ((own = em_pool_next(program->cpu->pool, chunk, total - fixed)) < total - fixed) {
       for (i = fixed + own; i < fixed + own + chunk && i < total; i++) {
         unit u = unit_at(stage, i);
-        run_unit(program, stage, &in, &u, NULL, thread);
+        run_unit(program, stage, &in, &to, &u, NULL, thread);
       }
     }
     return;
@@ -206,7 +231,7 @@ void em_cpu_linear(em_cpu_program *program, const em_stage_linear *stage, unsign
   while (i < total) {
     size_t then = em_pool_next(program->cpu->pool, 1, total);
     unit u = unit_at(stage, i), next = unit_at(stage, then < total ? then : i);
-    run_unit(program, stage, &in, &u, then < total ? &next : NULL, thread);
+    run_unit(program, stage, &in, &to, &u, then < total ? &next : NULL, thread);
     i = then;
   }
 }

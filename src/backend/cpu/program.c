@@ -12,7 +12,8 @@
 
 /* Where each part of a program's one piece of memory lies. */
 typedef struct sizes {
-  uint64_t scratch, q8, normed, cos_sin, partials; /* bytes */
+  uint64_t scratch, q8, normed, logits, cos_sin, partials; /* bytes */
+  uint64_t thread_row, thread_sums, thread_order, thread_starts;
   uint64_t thread_q8, thread_normed, thread_unpacked, thread_tile, thread_scores, thread_packed, thread_o;
   uint64_t total;
 } sizes;
@@ -28,7 +29,8 @@ static bool add_part(uint64_t *total, uint64_t n, uint64_t bytes, uint64_t *part
 
 static bool same_rope(const em_rope *a, const em_rope *b) {
   return a->n_rot == b->n_rot && a->base == b->base && a->freq_scale == b->freq_scale && a->magnitude == b->magnitude &&
-         a->factors == b->factors;
+         a->factors == b->factors && a->ext_factor == b->ext_factor && a->ramp_low == b->ramp_low &&
+         a->ramp_high == b->ramp_high;
 }
 
 /* Whether stage i's rotation is the first of its settings. */
@@ -45,34 +47,105 @@ static bool is_new_rope(const em_program_desc *desc, uint32_t i) {
   return true;
 }
 
+/* The most that any stage needs. */
+typedef struct needs {
+  uint64_t q8, normed;        /* bytes of a row of the step, prepared */
+  uint64_t row;               /* floats of one row or less */
+  uint64_t pairs;             /* products of a row: 1, or one for each expert or head */
+  uint64_t experts, routes;   /* of experts alone */
+  uint64_t logits;
+  bool has_sums;
+} needs;
+
+/* A row is prepared as n rows of n_in values for these weights. */
+static void need_rows(needs *n, uint64_t n_rows, const em_weights *w) {
+  n->pairs = max_u64(n->pairs, n_rows);
+  n->row = max_u64(n->row, w->n_in);
+  n->normed = max_u64(n->normed, n_rows * w->n_in * sizeof(float));
+  if (em_layout_is_quantised(((const em_cpu_weights *)w)->layout))
+    n->q8 = max_u64(n->q8, n_rows * em_q8_row_bytes(w->n_in));
+}
+
+static void need_experts(const em_program_desc *desc, needs *n, em_value routes, const em_weights *w) {
+  uint64_t n_used = desc->values[routes].width / 2;
+  need_rows(n, n_used, w);
+  n->routes = max_u64(n->routes, n_used);
+  n->experts = max_u64(n->experts, w->n_matrices);
+}
+
+static void need_stage(const em_program_desc *desc, const em_stage *stage, needs *n) {
+  switch (stage->kind) {
+  case EM_STAGE_EMBED:
+    n->row = max_u64(n->row, stage->embed.table->n_in);
+    break;
+  case EM_STAGE_LINEAR:
+    for (uint32_t p = 0; p < stage->linear.n_parts; p++)
+      need_rows(n, 1, stage->linear.w[p]);
+    break;
+  case EM_STAGE_ROPE_STORE: {
+    const em_kv_layer *layer = &desc->kv->layers[stage->rope_store.kv_layer];
+    n->row = max_u64(n->row, (uint64_t)layer->n_heads * layer->v_dim);
+    break;
+  }
+  case EM_STAGE_NORM:
+    n->row = max_u64(n->row, stage->norm.norm->n_in);
+    break;
+  case EM_STAGE_GATE:
+    n->row = max_u64(n->row, desc->values[stage->gate.out].width);
+    break;
+  case EM_STAGE_HEADS:
+    need_rows(n, stage->heads.w->n_matrices, stage->heads.w);
+    break;
+  case EM_STAGE_ROUTER:
+    need_rows(n, 1, stage->router.w);
+    n->logits = max_u64(n->logits, stage->router.w->n_rows);
+    break;
+  case EM_STAGE_EXPERTS:
+    for (uint32_t p = 0; p < stage->experts.n_parts; p++)
+      need_experts(desc, n, stage->experts.routes, stage->experts.w[p]);
+    break;
+  case EM_STAGE_EXPERTS_SUM:
+    need_experts(desc, n, stage->experts_sum.routes, stage->experts_sum.w);
+    n->has_sums = true;
+    break;
+  case EM_STAGE_DELTA_NET:
+    /* The mixed channels of all rows. */
+    n->normed = max_u64(n->normed, desc->values[stage->delta_net.in].width * sizeof(float));
+    break;
+  case EM_STAGE_INPUT:
+  case EM_STAGE_ATTENTION:
+  case EM_N_STAGE_KINDS:
+    break;
+  }
+}
+
 static em_status compute_sizes(const em_cpu *cpu, const em_program_desc *desc, sizes *s, em_error *error) {
-  uint64_t max_in = 1, max_in_q8 = 0, max_rows = max_u64(desc->max_rows, desc->max_outputs), n_rot = 0, per_thread = 0;
+  uint64_t max_rows = max_u64(desc->max_rows, desc->max_outputs), n_rot = 0, per_thread = 0, max_k_dim = 0;
+  needs n = {.row = 1, .pairs = 1};
   memset(s, 0, sizeof *s);
   for (uint32_t i = 0; i < desc->n_stages; i++) {
-    const em_stage *stage = &desc->stages[i];
-    if (stage->kind == EM_STAGE_LINEAR) {
-      uint64_t n_in = stage->linear.w[0]->n_in;
-      max_in = max_u64(max_in, n_in);
-      for (uint32_t p = 0; p < stage->linear.n_parts; p++) {
-        if (em_layout_is_quantised(((const em_cpu_weights *)stage->linear.w[p])->layout))
-          max_in_q8 = max_u64(max_in_q8, n_in);
-      }
-    }
+    need_stage(desc, &desc->stages[i], &n);
     if (is_new_rope(desc, i))
-      n_rot += stage->rope_store.rope.n_rot;
+      n_rot += desc->stages[i].rope_store.rope.n_rot;
   }
-  uint64_t q8_row = em_q8_row_bytes(max_in_q8), o_stride = em_cpu_max_o_stride(desc);
-  uint64_t max_k_dim = 0;
+  n.normed = max_u64(n.normed, n.row * sizeof(float));
   for (uint32_t i = 0; desc->kv && i < desc->kv->n_layers; i++)
     max_k_dim = max_u64(max_k_dim, desc->kv->layers[i].k_dim);
+  /* Rows, heads and experts are limited by the front, so that these products are far below an overflow. */
+  uint64_t pairs = max_rows * n.routes, o_stride = em_cpu_max_o_stride(desc);
+  uint64_t sums = max_u64(pairs * 2 * EM_PANEL, (uint64_t)EM_SUM_FEW_PAIRS * EM_SUM_MAX_PANELS * EM_PANEL);
+  uint64_t tile = EM_CPU_TILE_FLOATS(max_rows * max_u64(n.routes, 1));
   uint64_t partials = em_cpu_partial_floats(desc, cpu->n_threads);
-  if (add_part(&s->total, desc->scratch_floats, 4, &s->scratch) && add_part(&s->total, max_rows, q8_row, &s->q8) &&
-      add_part(&s->total, max_rows, 4 * max_in, &s->normed) &&
+  if (add_part(&s->total, desc->scratch_floats, 4, &s->scratch) && add_part(&s->total, max_rows, n.q8, &s->q8) &&
+      add_part(&s->total, max_rows, n.normed, &s->normed) && add_part(&s->total, max_rows, 4 * n.logits, &s->logits) &&
       add_part(&s->total, desc->max_rows, 4 * n_rot, &s->cos_sin) && add_part(&s->total, partials, 4, &s->partials) &&
-      add_part(&per_thread, EM_FEW_ROWS, q8_row, &s->thread_q8) &&
-      add_part(&per_thread, EM_FEW_ROWS, 4 * max_in, &s->thread_normed) &&
+      add_part(&per_thread, EM_FEW_ROWS, n.q8, &s->thread_q8) &&
+      add_part(&per_thread, EM_FEW_ROWS, n.normed, &s->thread_normed) &&
+      add_part(&per_thread, n.row, 4, &s->thread_row) && add_part(&per_thread, n.has_sums ? sums : 0, 4, &s->thread_sums) &&
+      add_part(&per_thread, 2 * pairs, 4, &s->thread_order) &&
+      add_part(&per_thread, n.experts > 0 ? 2 * n.experts + 1 : 0, 4, &s->thread_starts) &&
       add_part(&per_thread, 2 * EM_UNPACK_K / EM_GROUP, EM_UNPACKED_GROUP_BYTES, &s->thread_unpacked) &&
-      add_part(&per_thread, max_rows, 2 * EM_PANEL * 4, &s->thread_tile) &&
+      add_part(&per_thread, tile, 4, &s->thread_tile) &&
       add_part(&per_thread, EM_ATTEND_COLS, EM_KV_PAGE_TOKENS * 4, &s->thread_scores) &&
       add_part(&per_thread, EM_ATTEND_COLS, max_k_dim * 4, &s->thread_packed) &&
       add_part(&per_thread, EM_ATTEND_COLS, o_stride * 4, &s->thread_o) && em_add_u64(per_thread, s->thread_o, &per_thread) &&
@@ -110,7 +183,7 @@ static bool make_ropes(em_cpu_program *program, float *cos_sin) {
     if (j < program->n_ropes)
       continue;
     uint32_t half = rope->n_rot / 2;
-    const float *factors = rope->factors ? (const float *)((const em_cpu_weights *)rope->factors)->data : NULL;
+    const float *factors = em_cpu_vector(rope->factors);
     em_cpu_rope *made = &program->ropes[j];
     made->inverse = em_calloc(half, sizeof *made->inverse);
     if (!made->inverse)
@@ -119,9 +192,13 @@ static bool make_ropes(em_cpu_program *program, float *cos_sin) {
     made->rope = *rope;
     made->cos_sin = cos_sin;
     cos_sin += (size_t)desc->max_rows * rope->n_rot;
-    for (uint32_t k = 0; k < half; k++)
-      made->inverse[k] = (double)rope->freq_scale * pow((double)rope->base, -2.0 * k / rope->n_rot) /
-                         (factors ? (double)factors[k] : 1.0);
+    for (uint32_t k = 0; k < half; k++) {
+      double range = fmax(0.001, (double)rope->ramp_high - (double)rope->ramp_low);
+      double ramp = fmin(fmax((k - (double)rope->ramp_low) / range, 0.0), 1.0);
+      double kept = (double)rope->ext_factor * (1.0 - ramp);
+      made->inverse[k] = ((double)rope->freq_scale * (1.0 - kept) + kept) *
+                         pow((double)rope->base, -2.0 * k / rope->n_rot) / (factors ? (double)factors[k] : 1.0);
+    }
   }
   return true;
 }
@@ -160,12 +237,17 @@ em_status em_cpu_program_new(em_backend *backend, const em_program *common, em_p
   program->scratch = take(&memory, s.scratch);
   program->q8 = take(&memory, s.q8);
   program->normed = take(&memory, s.normed);
+  program->logits = take(&memory, s.logits);
   float *cos_sin = take(&memory, s.cos_sin);
   program->partials = take(&memory, s.partials);
   for (unsigned i = 0; i < cpu->n_threads; i++) {
     em_cpu_thread *thread = &program->threads[i];
     thread->q8 = take(&memory, s.thread_q8);
     thread->normed = take(&memory, s.thread_normed);
+    thread->row = take(&memory, s.thread_row);
+    thread->sums = take(&memory, s.thread_sums);
+    thread->order = take(&memory, s.thread_order);
+    thread->starts = take(&memory, s.thread_starts);
     thread->unpacked = take(&memory, s.thread_unpacked);
     thread->tile = take(&memory, s.thread_tile);
     thread->scores = take(&memory, s.thread_scores);
@@ -217,53 +299,31 @@ static void run_input(em_cpu_program *program, const em_stage_input *stage, unsi
          (end - first) * width * sizeof(float));
 }
 
-static void run_embed(em_cpu_program *program, const em_stage_embed *stage, unsigned thread) {
-  const em_cpu_weights *table = (const em_cpu_weights *)stage->table;
-  size_t n = (size_t)table->common.n_in;
-  size_t end, first = em_cpu_share(program->step->n_rows, thread, program->cpu->n_threads, &end);
-  for (size_t r = first; r < end; r++) {
-    uint32_t token = (uint32_t)program->step->tokens[r];
-    float *out = em_cpu_value(program, stage->out, r);
-    em_unpack_row(table->layout, table->data + token / EM_PANEL * table->panel_bytes, token % EM_PANEL, n, out);
-    for (size_t i = 0; stage->scale != 1.0f && i < n; i++)
-      out[i] *= stage->scale;
-  }
+static void look_up(const em_weights *table, uint64_t row, float *out) {
+  const em_cpu_weights *w = (const em_cpu_weights *)table;
+  em_unpack_row(w->layout, w->data + row / EM_PANEL * w->panel_bytes, row % EM_PANEL, (size_t)table->n_in, out);
 }
 
-static void run_rope_store(em_cpu_program *program, const em_stage_rope_store *stage, uint32_t rope_index,
-                           unsigned thread) {
-  const em_cpu_kernels *kernels = &program->cpu->kernels;
-  const em_step *step = program->step;
-  em_cpu_kv *kv = (em_cpu_kv *)program->common.desc.kv;
-  const em_kv_layer *layer = &kv->common.layers[stage->kv_layer];
-  const em_cpu_rope *rope = rope_index < program->n_ropes ? &program->ropes[rope_index] : NULL;
-  uint32_t ratio = stage->n_heads / layer->n_heads, half = stage->rope.n_rot / 2;
-  bool neox = stage->rope.kind == EM_ROPE_NEOX;
-  const float *norms[2] = {stage->q_norm ? (const float *)((const em_cpu_weights *)stage->q_norm)->data : NULL,
-                           stage->k_norm ? (const float *)((const em_cpu_weights *)stage->k_norm)->data : NULL};
-  /* A unit is one KV head of one row, with the query heads that read it. */
-  size_t end, unit = em_cpu_share((size_t)step->n_rows * layer->n_heads, thread, program->cpu->n_threads, &end);
-  for (; unit < end; unit++) {
-    size_t r = unit / layer->n_heads;
-    uint32_t h = (uint32_t)(unit % layer->n_heads), position = step->positions[r];
-    float *q = em_cpu_value(program, stage->qkv, r);
-    float *k = q + (size_t)stage->n_heads * layer->k_dim, *v = k + (size_t)layer->n_heads * layer->k_dim;
-    k += (size_t)h * layer->k_dim;
-    v += (size_t)h * layer->v_dim;
-    q += (size_t)h * ratio * layer->k_dim;
-    for (uint32_t i = 0; i <= ratio; i++) {
-      float *head = i < ratio ? q + (size_t)i * layer->k_dim : k;
-      const float *norm = norms[i < ratio ? 0 : 1];
-      if (norm)
-        kernels->rms_norm(head, norm, stage->norm_eps, layer->k_dim, head);
-      if (rope)
-        kernels->rope(head, rope->cos_sin + r * 2 * half, half, neox);
+static void run_embed(em_cpu_program *program, const em_stage_embed *stage, unsigned thread) {
+  size_t n = (size_t)stage->table->n_in;
+  float *own = program->threads[thread].row;
+  size_t end, first = em_cpu_share(program->step->n_rows, thread, program->cpu->n_threads, &end);
+  for (size_t r = first; r < end; r++) {
+    float *out = em_cpu_value(program, stage->out, r);
+    look_up(stage->table, (uint32_t)program->step->tokens[r], out);
+    for (size_t i = 0; stage->scale != 1.0f && i < n; i++)
+      out[i] *= stage->scale;
+    if (stage->positions) {
+      uint64_t last = stage->positions->n_rows - 1, position = program->step->positions[r];
+      look_up(stage->positions, position < last ? position : last, own);
+      for (size_t i = 0; i < n; i++)
+        out[i] += own[i];
     }
-    uint32_t page = step->page_tables[(size_t)step->slots[r] * program->common.desc.max_pages +
-                                      position / EM_KV_PAGE_TOKENS];
-    position %= EM_KV_PAGE_TOKENS;
-    em_cpu_kv_store_k(kernels, kv->kind, em_cpu_kv_k(kv, stage->kv_layer, page, h), layer->k_dim, position, k);
-    em_cpu_kv_store_v(kernels, kv->kind, em_cpu_kv_v(kv, stage->kv_layer, page, h), layer->v_dim, position, v);
+    if (stage->types) {
+      look_up(stage->types, 0, own);
+      for (size_t i = 0; i < n; i++)
+        out[i] += own[i];
+    }
   }
 }
 
@@ -289,13 +349,33 @@ static void run_thread(void *user, unsigned thread, unsigned n_threads) {
       em_cpu_linear(program, &stage->linear, thread);
       break;
     case EM_STAGE_ROPE_STORE:
-      run_rope_store(program, &stage->rope_store, program->stage_ropes[i], thread);
+      em_cpu_rope_store(program, &stage->rope_store, program->stage_ropes[i], thread);
       break;
     case EM_STAGE_ATTENTION:
       em_cpu_attention(program, &stage->attention, thread);
       break;
+    case EM_STAGE_NORM:
+      em_cpu_norm(program, &stage->norm, thread);
+      break;
+    case EM_STAGE_GATE:
+      em_cpu_gate(program, &stage->gate, thread);
+      break;
+    case EM_STAGE_HEADS:
+      em_cpu_heads(program, &stage->heads, thread);
+      break;
+    case EM_STAGE_ROUTER:
+      em_cpu_router(program, &stage->router, thread);
+      break;
+    case EM_STAGE_EXPERTS:
+      em_cpu_experts(program, stage, thread);
+      break;
+    case EM_STAGE_EXPERTS_SUM:
+      em_cpu_experts_sum(program, stage, thread);
+      break;
+    case EM_STAGE_DELTA_NET:
+      em_cpu_delta_net(program, &stage->delta_net, thread);
+      break;
     case EM_N_STAGE_KINDS:
-    default:
       break;
     }
     if (i + 1 < desc->n_stages)

@@ -150,12 +150,21 @@ float em_expf(float x) {
   return ldexpf(p, (int)n);
 }
 
+static float value_of(const em_finish *f, unsigned part, size_t i, size_t r) {
+  float y = f->y[part][i * f->y_stride + r];
+  if (f->w_scale[part])
+    y *= f->w_scale[part][0];
+  return f->bias[part] ? y + f->bias[part][r] : y;
+}
+
 static void finish(const em_finish *f) {
   for (size_t i = 0; i < f->n_rows; i++) {
     for (size_t r = 0; r < f->n; r++) {
-      float y = f->y[0][i * f->y_stride + r];
-      if (f->bias[0])
-        y += f->bias[0][r];
+      float y = value_of(f, 0, i, r);
+      if (f->scale != 0)
+        y *= f->scale;
+      if (f->softcap != 0)
+        y = f->softcap * tanhf(y / f->softcap);
       if (f->residual)
         y += f->residual[i * f->residual_stride + r];
       f->out[i * f->out_stride + r] = y;
@@ -163,17 +172,41 @@ static void finish(const em_finish *f) {
   }
 }
 
-static void finish_swiglu(const em_finish *f) {
-  for (size_t i = 0; i < f->n_rows; i++) {
-    for (size_t r = 0; r < f->n; r++) {
-      float g = f->y[0][i * f->y_stride + r], u = f->y[1][i * f->y_stride + r];
-      if (f->bias[0])
-        g += f->bias[0][r];
-      if (f->bias[1])
-        u += f->bias[1][r];
-      f->out[i * f->out_stride + r] = g / (1.0f + expf(-g)) * u;
-    }
+/* u is 1 for an activation of one part. */
+static float act(em_activation activation, float g, float u, float clamp) {
+  switch (activation) {
+  case EM_ACT_SWIGLU:
+  case EM_ACT_SILU:
+    g = g / (1.0f + expf(-g));
+    if (clamp > 0)
+      return fminf(g, clamp) * fmaxf(fminf(u, clamp), -clamp);
+    return g * u;
+  case EM_ACT_GEGLU:
+  case EM_ACT_GELU:
+    return 0.5f * g * (1.0f + tanhf(0.7978845608f * (g + 0.044715f * g * g * g))) * u;
+  case EM_ACT_SWIGLU_OAI:
+    g = fminf(g, 7.0f);
+    return g / (1.0f + expf(-1.702f * g)) * (fmaxf(fminf(u, 7.0f), -7.0f) + 1.0f);
+  case EM_ACT_SIGMOID:
+    return 1.0f / (1.0f + expf(-g));
+  case EM_ACT_NONE:
+    break;
   }
+  return g;
+}
+
+static void finish_act(const em_finish *f) {
+  bool gated = em_act_is_gated(f->activation);
+  for (size_t i = 0; i < f->n_rows; i++) {
+    for (size_t r = 0; r < f->n; r++)
+      f->out[i * f->out_stride + r] =
+          act(f->activation, value_of(f, 0, i, r), gated ? value_of(f, 1, i, r) : 1.0f, f->clamp);
+  }
+}
+
+static void activate(em_activation activation, const float *x, size_t n, float *y) {
+  for (size_t i = 0; i < n; i++)
+    y[i] = act(activation, x[i], 1.0f, 0.0f);
 }
 
 static void rope(float *x, const float *cos_sin, size_t n, bool neox) {
@@ -195,27 +228,45 @@ static void merge(float *a, float fa, const float *b, float fb, size_t n) {
     a[i] = a[i] * fa + b[i] * fb;
 }
 
+static void delta(const em_delta *a) {
+  for (size_t i = 0; i < a->n; i++) {
+    float sum = 0, o = 0, *s = a->s + i;
+    for (size_t k = 0; k < a->k_dim; k++)
+      sum += s[k * a->stride] * a->k[k];
+    float d = a->beta * (a->v[i] - a->decay * sum);
+    for (size_t k = 0; k < a->k_dim; k++) {
+      s[k * a->stride] = a->decay * s[k * a->stride] + a->k[k] * d;
+      o += s[k * a->stride] * a->q[k];
+    }
+    a->o[i] = o;
+  }
+}
+
 /* --- Attention ----------------------------------------------------------------------------------------------------------- */
 
-/* Position t of K as float32 [k_dim]. */
-static void load_k(int kind, const em_attend *a, uint32_t t, float *dst) {
+/* Dims from .. from + n of position t of K. */
+static void load_k(int kind, const em_attend *a, uint32_t t, uint32_t from, uint32_t n, float *dst) {
   const uint8_t *lane = a->k + (size_t)(t / 16) * a->k_dim * 16 * (kind == EM_KV_F32 ? 4 : 2);
   if (kind == EM_KV_Q8) {
     const uint8_t *group = a->k + (size_t)(t / 16) * (a->k_dim / 32) * 544;
-    for (uint32_t d = 0; d < a->k_dim; d++)
-      dst[d] = load_f16(group + d / 32 * 544 + 512 + 2 * (t % 16)) * (float)(int8_t)group[d / 32 * 544 + d % 32 * 16 + t % 16];
+    for (uint32_t d = from; d < from + n; d++)
+      *dst++ = load_f16(group + d / 32 * 544 + 512 + 2 * (t % 16)) * (float)(int8_t)group[d / 32 * 544 + d % 32 * 16 + t % 16];
   } else if (kind == EM_KV_F16) {
-    for (uint32_t d = 0; d < a->k_dim; d++)
-      dst[d] = load_f16(lane + (d * 16 + t % 16) * 2);
+    for (uint32_t d = from; d < from + n; d++)
+      *dst++ = load_f16(lane + (d * 16 + t % 16) * 2);
   } else {
-    for (uint32_t d = 0; d < a->k_dim; d++)
-      memcpy(&dst[d], lane + (d * 16 + t % 16) * 4, sizeof *dst);
+    for (uint32_t d = from; d < from + n; d++)
+      memcpy(dst++, lane + (d * 16 + t % 16) * 4, sizeof *dst);
   }
 }
 
 /* Dims from .. from + n of position t of V; from is a multiple of 32. */
 static void load_v(int kind, const em_attend *a, uint32_t t, uint32_t from, uint32_t n, float *dst) {
   const uint8_t *row = a->v + (size_t)t * ((a->v_dim + 15) / 16 * 16) * (kind == EM_KV_F32 ? 4 : 2);
+  if (a->v_in_k) {
+    load_k(kind, a, t, from, n, dst);
+    return;
+  }
   if (kind == EM_KV_Q8) {
     row = a->v + (size_t)t * (a->v_dim / 32) * 34;
     for (uint32_t d = 0; d < n; d++)
@@ -234,23 +285,24 @@ static void attend(em_attend *a, int kind) {
   for (uint32_t c = 0; c < a->n_cols; c++)
     most = a->n_tokens[c] > most ? a->n_tokens[c] : most;
   for (uint32_t t = 0; t < most; t++) {
-    load_k(kind, a, t, a->packed);
+    load_k(kind, a, t, 0, a->k_dim, a->packed);
     for (uint32_t c = 0; c < a->n_cols; c++) {
       float s = 0;
-      if (t >= a->n_tokens[c])
+      if (t >= a->n_tokens[c] || t < a->first[c])
         continue;
       for (uint32_t d = 0; d < a->k_dim; d++)
         s += a->q[c][d] * a->packed[d];
-      a->scores[(size_t)c * EM_KV_PAGE_TOKENS + t] = s * a->scale;
+      s *= a->scale;
+      a->scores[(size_t)c * EM_KV_PAGE_TOKENS + t] = a->softcap != 0 ? a->softcap * tanhf(s / a->softcap) : s;
     }
   }
   for (uint32_t c = 0; c < a->n_cols; c++) {
     float *scores = a->scores + (size_t)c * EM_KV_PAGE_TOKENS;
     a->m[c] = -INFINITY;
     a->l[c] = 0;
-    for (uint32_t t = 0; t < a->n_tokens[c]; t++)
+    for (uint32_t t = a->first[c]; t < a->n_tokens[c]; t++)
       a->m[c] = scores[t] > a->m[c] ? scores[t] : a->m[c];
-    for (uint32_t t = 0; t < a->n_tokens[c]; t++) {
+    for (uint32_t t = a->first[c]; t < a->n_tokens[c]; t++) {
       scores[t] = em_expf(scores[t] - a->m[c]);
       a->l[c] += scores[t];
     }
@@ -263,7 +315,7 @@ static void attend(em_attend *a, int kind) {
       load_v(kind, a, t, from, n, v);
       for (uint32_t c = 0; c < a->n_cols; c++) {
         float p = a->scores[(size_t)c * EM_KV_PAGE_TOKENS + t], *o = a->o + c * o_stride + from;
-        for (uint32_t d = 0; t < a->n_tokens[c] && d < n; d++)
+        for (uint32_t d = 0; t >= a->first[c] && t < a->n_tokens[c] && d < n; d++)
           o[d] += p * v[d];
       }
     }
@@ -292,10 +344,12 @@ void em_kernels_scalar(em_cpu_kernels *kernels) {
       .rms_norm = rms_norm,
       .quantise = quantise,
       .finish = finish,
-      .finish_swiglu = finish_swiglu,
+      .finish_act = finish_act,
+      .activate = activate,
       .rope = rope,
       .attend = {[EM_KV_F32] = attend_f32, [EM_KV_F16] = attend_f16, [EM_KV_Q8] = attend_q8},
       .to_f16 = to_f16,
       .merge = merge,
+      .delta = delta,
   };
 }

@@ -9,6 +9,10 @@
 
 #define PIECE_BYTES (8u << 20)
 
+static uint32_t n_matrices_of(const em_weights_desc *desc) {
+  return desc->n_matrices ? desc->n_matrices : 1;
+}
+
 /* Bytes as stored; false when the type cannot be held for this use. */
 static bool stored_bytes(const em_weights_desc *desc, em_layout *layout, uint64_t *out) {
   const em_type_info *info = em_type_get(desc->type);
@@ -16,7 +20,8 @@ static bool stored_bytes(const em_weights_desc *desc, em_layout *layout, uint64_
     return info && info->decode && em_mul_u64(desc->n_in, sizeof(float), out);
   /* n_in and n_rows are below 2^31, so a panel's bytes cannot overflow. */
   return em_layout_of_type(desc->type, layout) &&
-         em_mul_u64(em_panel_bytes(*layout, desc->n_in), (desc->n_rows + EM_PANEL - 1) / EM_PANEL, out);
+         em_mul_u64(em_panel_bytes(*layout, desc->n_in), (desc->n_rows + EM_PANEL - 1) / EM_PANEL, out) &&
+         em_mul_u64(*out, n_matrices_of(desc), out);
 }
 
 em_status em_cpu_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out, em_error *error) {
@@ -52,6 +57,7 @@ typedef struct fill_job {
   em_cpu_weights *weights;
   em_read_fn read;
   void *user;
+  size_t n_panels;                       /* of all matrices */
   size_t row_bytes, n_step, piece_bytes; /* n_step: panels of a step, which are piece_bytes in the file */
   unsigned n_threads;                    /* that take part */
   uint8_t *pieces;                       /* [n_threads][piece_bytes] */
@@ -60,18 +66,25 @@ typedef struct fill_job {
   em_error error;
 } fill_job;
 
+/* Rows of the file before a panel, of all matrices; each matrix has panels of its own. */
+static uint64_t rows_before(const fill_job *job, size_t panel) {
+  uint64_t a_matrix = job->weights->n_panels, rest = panel % a_matrix * EM_PANEL;
+  return panel / a_matrix * job->desc->n_rows + (rest < job->desc->n_rows ? rest : job->desc->n_rows);
+}
+
 static em_status fill_step(const fill_job *job, size_t panel, unsigned thread, em_error *error) {
   const em_weights_desc *desc = job->desc;
   uint8_t *piece = job->pieces + thread * job->piece_bytes, *dst = job->weights->data;
-  size_t n = job->weights->n_panels - panel < job->n_step ? (size_t)job->weights->n_panels - panel : job->n_step;
-  uint64_t first_row = (uint64_t)panel * EM_PANEL;
-  size_t n_rows = desc->n_rows - first_row < n * EM_PANEL ? (size_t)(desc->n_rows - first_row) : n * EM_PANEL;
-  em_status status =
-      read_range(job->read, job->user, first_row * job->row_bytes, piece, n_rows * job->row_bytes, error);
+  size_t n = job->n_panels - panel < job->n_step ? job->n_panels - panel : job->n_step;
+  uint64_t first_row = rows_before(job, panel);
+  em_status status = read_range(job->read, job->user, first_row * job->row_bytes, piece,
+                                (size_t)(rows_before(job, panel + n) - first_row) * job->row_bytes, error);
   for (size_t i = 0; status == EM_OK && i < n; i++) {
     const uint8_t *rows[EM_PANEL];
+    size_t first = (size_t)(rows_before(job, panel + i) - first_row);
+    size_t n_rows = (size_t)(rows_before(job, panel + i + 1) - first_row) - first;
     for (size_t r = 0; r < EM_PANEL; r++)
-      rows[r] = i * EM_PANEL + r < n_rows ? piece + (i * EM_PANEL + r) * job->row_bytes : NULL;
+      rows[r] = r < n_rows ? piece + (first + r) * job->row_bytes : NULL;
     em_pack_panel(desc->type, (size_t)desc->n_in, rows, dst + (panel + i) * job->weights->panel_bytes);
   }
   return status;
@@ -82,8 +95,8 @@ static void fill_part(void *user, unsigned thread, unsigned n_threads) {
   em_error error = {0};
   (void)n_threads;
   while (thread < job->n_threads && !job->failed) {
-    size_t panel = em_pool_next(job->pool, job->n_step, (size_t)job->weights->n_panels);
-    if (panel >= job->weights->n_panels)
+    size_t panel = em_pool_next(job->pool, job->n_step, job->n_panels);
+    if (panel >= job->n_panels)
       return;
     em_status status = fill_step(job, panel, thread, &error);
     if (status != EM_OK && !atomic_exchange(&job->failed, true)) {
@@ -100,10 +113,11 @@ static em_status fill_matrix(em_cpu *cpu, const em_weights_desc *desc, em_cpu_we
   size_t panel_in = 0, pieces_bytes = 0;
   (void)em_type_row_bytes(desc->type, desc->n_in, &row_bytes); /* the front has checked it */
   fill_job job = {.pool = cpu->pool, .desc = desc, .weights = weights, .read = read, .user = user};
+  job.n_panels = (size_t)weights->n_panels * n_matrices_of(desc);
   if (!em_to_size(row_bytes * EM_PANEL, &panel_in))
     EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "%s is too big", desc->name ? desc->name : "a tensor"));
   /* Every thread has something to do. */
-  uint64_t n_step = STEP_BYTES / panel_in, share = (weights->n_panels + cpu->n_threads - 1) / cpu->n_threads;
+  uint64_t n_step = STEP_BYTES / panel_in, share = (job.n_panels + cpu->n_threads - 1) / cpu->n_threads;
   n_step = n_step < share ? n_step : share;
   job.row_bytes = (size_t)row_bytes;
   job.n_step = n_step > 0 ? (size_t)n_step : 1;
@@ -153,6 +167,10 @@ em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, e
   if (!weights)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "no memory for weights"));
   (void)stored_bytes(desc, &weights->layout, &bytes); /* em_weights_bytes has succeeded */
+  if (desc->use != EM_USE_VECTOR) {
+    weights->panel_bytes = em_panel_bytes(weights->layout, desc->n_in);
+    weights->n_panels = (desc->n_rows + EM_PANEL - 1) / EM_PANEL;
+  }
   if (!read) {
     *out = &weights->common;
     return EM_OK;
@@ -164,8 +182,6 @@ em_status em_cpu_weights_new(em_backend *backend, const em_weights_desc *desc, e
   if (desc->use == EM_USE_VECTOR) {
     EM_TRY(fill_vector(desc, weights, read, user, error));
   } else {
-    weights->panel_bytes = em_panel_bytes(weights->layout, desc->n_in);
-    weights->n_panels = (desc->n_rows + EM_PANEL - 1) / EM_PANEL;
     EM_TRY(fill_matrix(cpu, desc, weights, read, user, error));
   }
   *out = &weights->common;

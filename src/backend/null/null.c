@@ -21,7 +21,7 @@ static em_status null_weights_bytes(const em_backend *backend, const em_weights_
                                     em_error *error) {
   uint64_t row_bytes = 0;
   (void)em_type_row_bytes(desc->type, desc->n_in, &row_bytes); /* the front has checked it */
-  *out = row_bytes * desc->n_rows;
+  *out = row_bytes * desc->n_rows * (desc->n_matrices ? desc->n_matrices : 1);
   return EM_OK;
 }
 
@@ -37,15 +37,18 @@ static void null_weights_free(em_weights *weights) {
 
 static uint64_t token_bytes(em_type type, const em_kv_layer *layer) {
   const em_type_info *info = em_type_get(type);
-  uint64_t values = (uint64_t)layer->n_heads * (layer->k_dim + layer->v_dim);
+  uint64_t values = (uint64_t)layer->n_heads * (layer->k_dim + (layer->v_in_k ? 0 : layer->v_dim));
   return values / info->block_len * info->block_bytes;
 }
 
 static em_status null_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
-  uint64_t sum = 0;
+  uint64_t sum = 0, states = 0;
   for (uint32_t i = 0; i < desc->n_layers; i++)
     sum += token_bytes(desc->type, &desc->layers[i]) * EM_KV_PAGE_TOKENS;
-  if (!em_mul_u64(sum, desc->n_pages, out))
+  for (uint32_t i = 0; i < desc->n_state_layers; i++)
+    states += ((uint64_t)desc->state_layers[i].n_conv + desc->state_layers[i].n_inner) * sizeof(float);
+  if (!em_mul_u64(sum, desc->n_pages, &sum) || !em_mul_u64(states, desc->n_states, &states) ||
+      !em_add_u64(sum, states, out))
     return em_fail(error, EM_ERR_TOO_BIG, "the KV cache is too big");
   return EM_OK;
 }
@@ -60,6 +63,10 @@ static void null_kv_free(em_kv *kv) {
 }
 
 static em_status null_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error) {
+  return EM_OK;
+}
+
+static em_status null_kv_copy_state(em_kv *kv, uint32_t from, uint32_t to, em_error *error) {
   return EM_OK;
 }
 
@@ -96,6 +103,16 @@ static void null_program_free(em_program *base) {
 
 static em_status null_run(em_program *program, const em_step *step, em_error *error) {
   program->counters.n_dispatches = program->desc.n_stages;
+  /* As if all rows chose the same experts. */
+  for (uint32_t i = 0; i < program->desc.n_stages; i++) {
+    const em_stage *stage = &program->desc.stages[i];
+    if (stage->kind == EM_STAGE_EXPERTS)
+      program->counters.expert_bytes +=
+          em_expert_bytes(stage) * (program->desc.values[stage->experts.routes].width / 2);
+    else if (stage->kind == EM_STAGE_EXPERTS_SUM)
+      program->counters.expert_bytes +=
+          em_expert_bytes(stage) * (program->desc.values[stage->experts_sum.routes].width / 2);
+  }
   return EM_OK;
 }
 
@@ -104,6 +121,7 @@ static const float *null_result(const em_program *program, uint32_t row) {
 }
 
 static const em_backend_fns null_fns = {
+    .runs = EM_RUNS_ALL,
     .close = null_close,
     .weights_bytes = null_weights_bytes,
     .weights_new = null_weights_new,
@@ -112,6 +130,7 @@ static const em_backend_fns null_fns = {
     .kv_new = null_kv_new,
     .kv_free = null_kv_free,
     .kv_copy = null_kv_copy,
+    .kv_copy_state = null_kv_copy_state,
     .program_bytes = null_program_bytes,
     .program_new = null_program_new,
     .program_free = null_program_free,

@@ -21,6 +21,8 @@ static uint64_t available_memory(const em_backend *backend) {
 }
 
 static const em_backend_fns functions = {
+    .runs = EM_RUNS_KIND(EM_STAGE_INPUT) | EM_RUNS_KIND(EM_STAGE_EMBED) | EM_RUNS_KIND(EM_STAGE_LINEAR) |
+            EM_RUNS_KIND(EM_STAGE_ROPE_STORE) | EM_RUNS_KIND(EM_STAGE_ATTENTION),
     .close = close_backend,
     .available_memory = available_memory,
     .weights_bytes = em_vulkan_weights_bytes,

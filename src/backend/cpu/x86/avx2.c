@@ -34,6 +34,12 @@ INLINE float max_ps(__m256 v) {
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
+/* The lanes of a vector that starts at i which are at or behind `first`. */
+INLINE __m256i lanes_from(size_t first, size_t i) {
+  int before = first <= i ? 0 : first - i >= 8 ? 8 : (int)(first - i);
+  return _mm256_cmpgt_epi32(_mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 8), _mm256_set1_epi32(before));
+}
+
 /* --- Rows ---------------------------------------------------------------------------------------------------------------- */
 
 /* em_expf for 8 values, which may also be positive up to 88. */
@@ -117,14 +123,78 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
   }
 }
 
+/* 1 / (1 + exp(-x)) */
+INLINE __m256 sigmoid8(__m256 x) {
+  const __m256 one = _mm256_set1_ps(1.0f);
+  __m256 e = exp8(_mm256_min_ps(_mm256_sub_ps(_mm256_setzero_ps(), x), _mm256_set1_ps(88.0f)));
+  return _mm256_div_ps(one, _mm256_add_ps(one, e));
+}
+
+/* x / (1 + exp(-t)), which is every gate: t is x (silu), 1.702 x, or twice the argument of gelu's tanh. */
+INLINE __m256 gate8(__m256 x, __m256 t) {
+  __m256 e = exp8(_mm256_min_ps(_mm256_sub_ps(_mm256_setzero_ps(), t), _mm256_set1_ps(88.0f)));
+  return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
+INLINE __m256 gelu8(__m256 x) {
+  __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), x);
+  return gate8(x, _mm256_mul_ps(_mm256_set1_ps(1.5957691216f), _mm256_fmadd_ps(_mm256_set1_ps(0.044715f), cube, x)));
+}
+
+/* cap * tanh(x / cap); tanh(z) = 1 - 2 / (1 + exp(2 z)). */
+INLINE __m256 softcap8(__m256 x, float cap) {
+  const __m256 one = _mm256_set1_ps(1.0f), two = _mm256_set1_ps(2.0f);
+  __m256 e = exp8(_mm256_min_ps(_mm256_mul_ps(x, _mm256_set1_ps(2.0f / cap)), _mm256_set1_ps(88.0f)));
+  return _mm256_mul_ps(_mm256_set1_ps(cap), _mm256_sub_ps(one, _mm256_div_ps(two, _mm256_add_ps(one, e))));
+}
+
+/* u is not looked at by an activation of one part. */
+INLINE __m256 act8(em_activation activation, __m256 g, __m256 u, float clamp) {
+  switch (activation) {
+  case EM_ACT_SWIGLU: {
+    __m256 most = _mm256_set1_ps(clamp), silu = gate8(g, g);
+    if (clamp > 0)
+      return _mm256_mul_ps(_mm256_min_ps(silu, most),
+                           _mm256_max_ps(_mm256_min_ps(u, most), _mm256_sub_ps(_mm256_setzero_ps(), most)));
+    return _mm256_mul_ps(silu, u);
+  }
+  case EM_ACT_GEGLU:
+    return _mm256_mul_ps(gelu8(g), u);
+  case EM_ACT_SWIGLU_OAI: {
+    const __m256 seven = _mm256_set1_ps(7.0f);
+    g = _mm256_min_ps(g, seven);
+    u = _mm256_max_ps(_mm256_min_ps(u, seven), _mm256_set1_ps(-7.0f));
+    return _mm256_mul_ps(gate8(g, _mm256_mul_ps(_mm256_set1_ps(1.702f), g)), _mm256_add_ps(u, _mm256_set1_ps(1.0f)));
+  }
+  case EM_ACT_GELU:
+    return gelu8(g);
+  case EM_ACT_SILU:
+    return gate8(g, g);
+  case EM_ACT_SIGMOID:
+    return sigmoid8(g);
+  case EM_ACT_NONE:
+    break;
+  }
+  return g;
+}
+
+/* One part's products of a row from r on, scaled and with their bias. */
+INLINE __m256 finish_value(const em_finish *f, unsigned part, size_t i, size_t r, __m256i mask) {
+  __m256 y = load_lanes(f->y[part] + i * f->y_stride + r, mask);
+  if (f->w_scale[part])
+    y = _mm256_mul_ps(y, _mm256_set1_ps(f->w_scale[part][0]));
+  return f->bias[part] ? _mm256_add_ps(y, load_lanes(f->bias[part] + r, mask)) : y;
+}
+
 static void finish(const em_finish *f) {
   for (size_t r = 0; r < f->n; r += 8) {
     __m256i mask = lanes(f->n, r);
-    __m256 bias = f->bias[0] ? load_lanes(f->bias[0] + r, mask) : _mm256_setzero_ps();
     for (size_t i = 0; i < f->n_rows; i++) {
-      __m256 y = load_lanes(f->y[0] + i * f->y_stride + r, mask);
-      if (f->bias[0])
-        y = _mm256_add_ps(y, bias);
+      __m256 y = finish_value(f, 0, i, r, mask);
+      if (f->scale != 0)
+        y = _mm256_mul_ps(y, _mm256_set1_ps(f->scale));
+      if (f->softcap != 0)
+        y = softcap8(y, f->softcap);
       if (f->residual)
         y = _mm256_add_ps(y, load_lanes(f->residual + i * f->residual_stride + r, mask));
       _mm256_maskstore_ps(f->out + i * f->out_stride + r, mask, y);
@@ -132,21 +202,23 @@ static void finish(const em_finish *f) {
   }
 }
 
-static void finish_swiglu(const em_finish *f) {
-  const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f), most = _mm256_set1_ps(88.0f);
+static void finish_act(const em_finish *f) {
+  bool gated = em_act_is_gated(f->activation);
   for (size_t r = 0; r < f->n; r += 8) {
     __m256i mask = lanes(f->n, r);
     for (size_t i = 0; i < f->n_rows; i++) {
-      __m256 gate = load_lanes(f->y[0] + i * f->y_stride + r, mask);
-      __m256 up = load_lanes(f->y[1] + i * f->y_stride + r, mask);
-      if (f->bias[0])
-        gate = _mm256_add_ps(gate, load_lanes(f->bias[0] + r, mask));
-      if (f->bias[1])
-        up = _mm256_add_ps(up, load_lanes(f->bias[1] + r, mask));
-      __m256 e = exp8(_mm256_min_ps(_mm256_xor_ps(gate, sign), most));
-      _mm256_maskstore_ps(f->out + i * f->out_stride + r, mask,
-                          _mm256_mul_ps(_mm256_div_ps(gate, _mm256_add_ps(one, e)), up));
+      __m256 g = finish_value(f, 0, i, r, mask), u = gated ? finish_value(f, 1, i, r, mask) : g;
+      __m256 y = act8(f->activation, g, u, f->clamp);
+      _mm256_maskstore_ps(f->out + i * f->out_stride + r, mask, y);
     }
+  }
+}
+
+static void activate(em_activation activation, const float *x, size_t n, float *y) {
+  for (size_t i = 0; i < n; i += 8) {
+    __m256i mask = lanes(n, i);
+    __m256 g = load_lanes(x + i, mask);
+    _mm256_maskstore_ps(y + i, mask, act8(activation, g, g, 0.0f));
   }
 }
 
@@ -194,6 +266,49 @@ static void merge(float *a, float fa, const float *b, float fb, size_t n) {
     __m256 sum = _mm256_fmadd_ps(load_lanes(a + i, mask), va, _mm256_mul_ps(load_lanes(b + i, mask), vb));
     _mm256_maskstore_ps(a + i, mask, sum);
   }
+}
+
+/* Columns from i on, T vectors of them at once. */
+INLINE void delta_columns(const em_delta *a, size_t i, const int T) {
+  __m256 sum[4], o[4], d[4], decay = _mm256_set1_ps(a->decay), beta = _mm256_set1_ps(a->beta);
+  __m256i mask[4];
+  UNROLL
+  for (int t = 0; t < T; t++) {
+    mask[t] = lanes(a->n, i + (size_t)t * 8);
+    sum[t] = o[t] = _mm256_setzero_ps();
+  }
+  for (size_t k = 0; k < a->k_dim; k++) {
+    __m256 key = _mm256_set1_ps(a->k[k]);
+    UNROLL
+    for (int t = 0; t < T; t++)
+      sum[t] = _mm256_fmadd_ps(load_lanes(a->s + k * a->stride + i + (size_t)t * 8, mask[t]), key, sum[t]);
+  }
+  UNROLL
+  for (int t = 0; t < T; t++) {
+    __m256 v = load_lanes(a->v + i + (size_t)t * 8, mask[t]);
+    d[t] = _mm256_mul_ps(beta, _mm256_fnmadd_ps(decay, sum[t], v));
+  }
+  for (size_t k = 0; k < a->k_dim; k++) {
+    __m256 key = _mm256_set1_ps(a->k[k]), query = _mm256_set1_ps(a->q[k]);
+    UNROLL
+    for (int t = 0; t < T; t++) {
+      float *at = a->s + k * a->stride + i + (size_t)t * 8;
+      __m256 s = _mm256_fmadd_ps(key, d[t], _mm256_mul_ps(decay, load_lanes(at, mask[t])));
+      _mm256_maskstore_ps(at, mask[t], s);
+      o[t] = _mm256_fmadd_ps(s, query, o[t]);
+    }
+  }
+  UNROLL
+  for (int t = 0; t < T; t++)
+    _mm256_maskstore_ps(a->o + i + (size_t)t * 8, mask[t], o[t]);
+}
+
+static void delta(const em_delta *a) {
+  size_t i = 0;
+  for (; i + 4 * 8 <= a->n; i += 4 * 8)
+    delta_columns(a, i, 4);
+  for (; i < a->n; i += 8)
+    delta_columns(a, i, 1);
 }
 
 /* --- Attention ------------------------------------------------------------------------------------------------------------- */
@@ -263,23 +378,27 @@ INLINE void score_block(const em_attend *a, size_t block, size_t column, const i
 }
 
 /* Turns one column's sums into p, and returns their maximum and sum. */
-INLINE void soften(float *scores, size_t n, float scale, float *m, float *l) {
+INLINE void soften(em_attend *a, size_t column) {
+  size_t first = a->first[column], n = a->n_tokens[column], begin = first / 8 * 8;
+  float *scores = a->scores + column * EM_KV_PAGE_TOKENS;
   const __m256 none = _mm256_set1_ps(-INFINITY);
-  __m256 most = none, sum = _mm256_setzero_ps(), factor = _mm256_set1_ps(scale);
-  for (size_t t = 0; t < n; t += 8) {
+  __m256 most = none, sum = _mm256_setzero_ps(), factor = _mm256_set1_ps(a->scale);
+  for (size_t t = begin; t < n; t += 8) {
     __m256 s = _mm256_mul_ps(_mm256_load_ps(scores + t), factor);
-    s = _mm256_blendv_ps(none, s, _mm256_castsi256_ps(lanes(n, t)));
+    if (a->softcap != 0)
+      s = softcap8(s, a->softcap);
+    s = _mm256_blendv_ps(none, s, _mm256_castsi256_ps(_mm256_and_si256(lanes(n, t), lanes_from(first, t))));
     most = _mm256_max_ps(most, s);
     _mm256_store_ps(scores + t, s);
   }
-  *m = max_ps(most);
-  __m256 shift = _mm256_set1_ps(*m);
-  for (size_t t = 0; t < n; t += 8) {
+  a->m[column] = max_ps(most);
+  __m256 shift = _mm256_set1_ps(a->m[column]);
+  for (size_t t = begin; t < n; t += 8) {
     __m256 p = exp8(_mm256_sub_ps(_mm256_load_ps(scores + t), shift));
     sum = _mm256_add_ps(sum, p);
     _mm256_store_ps(scores + t, p);
   }
-  *l = sum_ps(sum);
+  a->l[column] = sum_ps(sum);
 }
 
 /* o += sum over t in from .. to of p * V for C columns and D vectors of 8 dims. */
@@ -334,27 +453,113 @@ INLINE void weigh_dims(const em_attend *a, size_t from, size_t to, size_t column
     weigh_tile(a, dim, from, to, column, C, 2, kind);
 }
 
-/* Positions from .. to for C columns: together as far as all of them see, then each alone, so that no column adds a position
- * that it does not see. */
+/* Positions from .. to for C columns: those that all of them see together, the others each column alone, so that no column adds
+ * a position that it does not see. */
 INLINE void weigh_cols(const em_attend *a, size_t from, size_t to, size_t column, const int C, const int kind) {
-  size_t together = to;
-  for (size_t c = column; c < column + (size_t)C; c++)
+  size_t begin = from, together = to;
+  for (size_t c = column; c < column + (size_t)C; c++) {
+    begin = a->first[c] > begin ? a->first[c] : begin;
     together = a->n_tokens[c] < together ? a->n_tokens[c] : together;
-  weigh_dims(a, from, together, column, C, kind);
-  together = together < from ? from : together;
+  }
+  for (size_t c = column; C > 1 && begin > from && c < column + (size_t)C; c++) {
+    size_t end = a->n_tokens[c] < to ? a->n_tokens[c] : to;
+    weigh_dims(a, a->first[c] > from ? a->first[c] : from, end < begin ? end : begin, c, 1, kind);
+  }
+  weigh_dims(a, begin, together, column, C, kind);
+  together = together < begin ? begin : together;
   for (size_t c = column; C > 1 && c < column + (size_t)C; c++)
     weigh_dims(a, together, a->n_tokens[c] < to ? a->n_tokens[c] : to, c, 1, kind);
 }
 
+/* o = sum of p * K for C columns and 4 dims, the lanes of a vector apart: V is in K. */
+INLINE void weigh_keys(const em_attend *a, size_t dim, size_t column, const int C, const int kind) {
+  size_t o_stride = (a->v_dim + 15u) / 16 * 16, first = EM_KV_PAGE_TOKENS, end = 0;
+  size_t block_bytes = kind == EM_KV_Q8 ? a->k_dim / 32u * 544 : a->k_dim * BLOCK * value_bytes(kind);
+  size_t at = kind == EM_KV_Q8 ? dim / 32 * 544 + dim % 32 * BLOCK : dim * BLOCK * value_bytes(kind);
+  __m256 acc[2][4];
+  UNROLL
+  for (int c = 0; c < C; c++) {
+    first = a->first[column + (size_t)c] < first ? a->first[column + (size_t)c] : first;
+    end = a->n_tokens[column + (size_t)c] > end ? a->n_tokens[column + (size_t)c] : end;
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      acc[c][i] = _mm256_setzero_ps();
+  }
+  for (size_t t = first / 8 * 8; t < end; t += 8) {
+    const uint8_t *k = a->k + t / BLOCK * block_bytes + at + t % BLOCK * value_bytes(kind);
+    __m256 values[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      values[i] = load_values(k + (size_t)i * BLOCK * value_bytes(kind), kind);
+    if (kind == EM_KV_Q8) {
+      __m256 scales = load_values(k - dim % 32 * BLOCK + 512 + t % BLOCK, EM_KV_F16);
+      UNROLL
+      for (int i = 0; i < 4; i++)
+        values[i] = _mm256_mul_ps(values[i], scales);
+    }
+    UNROLL
+    for (int c = 0; c < C; c++) {
+      size_t n = column + (size_t)c;
+      __m256 p = _mm256_load_ps(a->scores + n * EM_KV_PAGE_TOKENS + t);
+      __m256i seen = t < a->n_tokens[n] ? lanes(a->n_tokens[n], t) : _mm256_setzero_si256();
+      __m256 mask = _mm256_castsi256_ps(_mm256_and_si256(seen, lanes_from(a->first[n], t)));
+      UNROLL
+      for (int i = 0; i < 4; i++)
+        acc[c][i] = _mm256_fmadd_ps(_mm256_and_ps(p, mask), _mm256_and_ps(values[i], mask), acc[c][i]);
+    }
+  }
+  UNROLL
+  for (int c = 0; c < C; c++) {
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      a->o[(column + (size_t)c) * o_stride + dim + (size_t)i] = sum_ps(acc[c][i]);
+  }
+}
+
+/* The last dims of an odd number one by one. */
+INLINE void weigh_key(const em_attend *a, size_t dim, size_t column, const int kind) {
+  size_t value = value_bytes(kind);
+  const uint8_t *k = a->k + dim * BLOCK * value;
+  float sum = 0;
+  for (size_t t = a->first[column]; t < a->n_tokens[column]; t++) {
+    float x = 0;
+    const uint8_t *at = k + (t / BLOCK * a->k_dim * BLOCK + t % BLOCK) * value;
+    if (kind == EM_KV_F32)
+      __builtin_memcpy(&x, at, sizeof x);
+    else
+      x = _cvtsh_ss((unsigned short)(at[0] | at[1] << 8));
+    sum += a->scores[column * EM_KV_PAGE_TOKENS + t] * x;
+  }
+  a->o[column * ((a->v_dim + 15u) / 16 * 16) + dim] = sum;
+}
+
+/* Some dims for all columns before the next, so that they stay in the L1 cache. */
+INLINE void weigh_all_keys(const em_attend *a, const int kind) {
+  size_t dim = 0;
+  for (; dim + 4 <= a->v_dim; dim += 4) {
+    size_t c = 0;
+    for (; c + 2 <= a->n_cols; c += 2)
+      weigh_keys(a, dim, c, 2, kind);
+    for (; c < a->n_cols; c++)
+      weigh_keys(a, dim, c, 1, kind);
+  }
+  for (; dim < a->v_dim; dim++) {
+    for (size_t c = 0; c < a->n_cols; c++)
+      weigh_key(a, dim, c, kind);
+  }
+}
+
 INLINE void attend(em_attend *a, const int kind) {
-  size_t n_cols = a->n_cols, most = 0;
-  for (size_t i = 0; i < n_cols; i++)
+  size_t n_cols = a->n_cols, most = 0, least = EM_KV_PAGE_TOKENS;
+  for (size_t i = 0; i < n_cols; i++) {
     most = a->n_tokens[i] > most ? a->n_tokens[i] : most;
+    least = a->n_tokens[i] > 0 && a->first[i] < least ? a->first[i] : least;
+  }
   for (size_t d = 0; !a->is_packed && d < a->k_dim; d++) {
     for (size_t i = 0; i < n_cols; i++)
       a->packed[d * n_cols + i] = a->q[i][d];
   }
-  for (size_t block = 0; block < (most + BLOCK - 1) / BLOCK; block++) {
+  for (size_t block = least / BLOCK; block < (most + BLOCK - 1) / BLOCK; block++) {
     size_t c = 0;
     for (; c + 4 <= n_cols; c += 4)
       score_block(a, block, c, 4, kind);
@@ -363,12 +568,16 @@ INLINE void attend(em_attend *a, const int kind) {
   }
   for (size_t c = 0; c < n_cols; c++) {
     if (a->n_tokens[c] > 0)
-      soften(a->scores + c * EM_KV_PAGE_TOKENS, a->n_tokens[c], a->scale, &a->m[c], &a->l[c]);
+      soften(a, c);
   }
   memset(a->o, 0, n_cols * ((a->v_dim + 15u) / 16 * 16) * sizeof *a->o);
+  if (a->v_in_k) {
+    weigh_all_keys(a, kind);
+    return;
+  }
   /* Some positions of V at once, so that they stay in the L1 cache for all columns; few columns read them once anyway. */
   size_t step = n_cols <= 2 ? EM_KV_PAGE_TOKENS : V_POSITIONS;
-  for (size_t t = 0; t < most; t += step) {
+  for (size_t t = least / step * step; t < most; t += step) {
     size_t to = most - t < step ? most : t + step, c = 0;
     for (; c + 2 <= n_cols; c += 2)
       weigh_cols(a, t, to, c, 2, kind);
@@ -394,10 +603,12 @@ void em_kernels_avx2(em_cpu_kernels *kernels) {
   kernels->rms_norm = rms_norm;
   kernels->quantise = quantise;
   kernels->finish = finish;
-  kernels->finish_swiglu = finish_swiglu;
+  kernels->finish_act = finish_act;
+  kernels->activate = activate;
   kernels->rope = rope;
   kernels->to_f16 = to_f16;
   kernels->merge = merge;
+  kernels->delta = delta;
   kernels->attend[EM_KV_F32] = attend_f32;
   kernels->attend[EM_KV_F16] = attend_f16;
   kernels->attend[EM_KV_Q8] = attend_q8;

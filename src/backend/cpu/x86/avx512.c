@@ -14,6 +14,11 @@ INLINE __mmask16 lanes(size_t n, size_t i) {
   return n - i >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << (n - i)) - 1);
 }
 
+/* The lanes of a vector that starts at i which are at or behind `first`. */
+INLINE __mmask16 lanes_from(size_t first, size_t i) {
+  return first <= i ? (__mmask16)0xFFFF : first - i >= 16 ? (__mmask16)0 : (__mmask16)(0xFFFFu << (first - i));
+}
+
 /* --- Rows ---------------------------------------------------------------------------------------------------------------- */
 
 /* em_expf for 16 values, which may also be positive up to 88. */
@@ -87,31 +92,102 @@ static void quantise(const float *x, size_t n, em_q8_block *row) {
   }
 }
 
+/* 1 / (1 + exp(-x)) */
+INLINE __m512 sigmoid16(__m512 x) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  __m512 e = exp16(_mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), x), _mm512_set1_ps(88.0f)));
+  return _mm512_div_ps(one, _mm512_add_ps(one, e));
+}
+
+/* x / (1 + exp(-t)), which is every gate: t is x (silu), 1.702 x, or twice the argument of gelu's tanh. */
+INLINE __m512 gate16(__m512 x, __m512 t) {
+  __m512 e = exp16(_mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), t), _mm512_set1_ps(88.0f)));
+  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
+}
+
+INLINE __m512 gelu16(__m512 x) {
+  __m512 cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
+  return gate16(x, _mm512_mul_ps(_mm512_set1_ps(1.5957691216f), _mm512_fmadd_ps(_mm512_set1_ps(0.044715f), cube, x)));
+}
+
+/* cap * tanh(x / cap); tanh(z) = 1 - 2 / (1 + exp(2 z)). */
+INLINE __m512 softcap16(__m512 x, float cap) {
+  const __m512 one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
+  __m512 e = exp16(_mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(2.0f / cap)), _mm512_set1_ps(88.0f)));
+  return _mm512_mul_ps(_mm512_set1_ps(cap), _mm512_sub_ps(one, _mm512_div_ps(two, _mm512_add_ps(one, e))));
+}
+
+/* u is not looked at by an activation of one part. */
+INLINE __m512 act16(em_activation activation, __m512 g, __m512 u, float clamp) {
+  switch (activation) {
+  case EM_ACT_SWIGLU: {
+    __m512 most = _mm512_set1_ps(clamp), silu = gate16(g, g);
+    if (clamp > 0)
+      return _mm512_mul_ps(_mm512_min_ps(silu, most),
+                           _mm512_max_ps(_mm512_min_ps(u, most), _mm512_sub_ps(_mm512_setzero_ps(), most)));
+    return _mm512_mul_ps(silu, u);
+  }
+  case EM_ACT_GEGLU:
+    return _mm512_mul_ps(gelu16(g), u);
+  case EM_ACT_SWIGLU_OAI: {
+    const __m512 seven = _mm512_set1_ps(7.0f);
+    g = _mm512_min_ps(g, seven);
+    u = _mm512_max_ps(_mm512_min_ps(u, seven), _mm512_set1_ps(-7.0f));
+    return _mm512_mul_ps(gate16(g, _mm512_mul_ps(_mm512_set1_ps(1.702f), g)), _mm512_add_ps(u, _mm512_set1_ps(1.0f)));
+  }
+  case EM_ACT_GELU:
+    return gelu16(g);
+  case EM_ACT_SILU:
+    return gate16(g, g);
+  case EM_ACT_SIGMOID:
+    return sigmoid16(g);
+  case EM_ACT_NONE:
+    break;
+  }
+  return g;
+}
+
+/* One part's products of a row from r on, scaled and with their bias. */
+INLINE __m512 finish_value(const em_finish *f, unsigned part, size_t i, size_t r, __mmask16 mask) {
+  __m512 y = tail_load(f->y[part] + i * f->y_stride + r, mask);
+  if (f->w_scale[part])
+    y = _mm512_mul_ps(y, _mm512_set1_ps(f->w_scale[part][0]));
+  return f->bias[part] ? _mm512_add_ps(y, tail_load(f->bias[part] + r, mask)) : y;
+}
+
 static void finish(const em_finish *f) {
-  __mmask16 mask = lanes(f->n, 0);
-  __m512 bias = f->bias[0] ? tail_load(f->bias[0], mask) : _mm512_setzero_ps();
-  for (size_t i = 0; i < f->n_rows; i++) {
-    __m512 y = tail_load(f->y[0] + i * f->y_stride, mask);
-    if (f->bias[0])
-      y = _mm512_add_ps(y, bias);
-    if (f->residual)
-      y = _mm512_add_ps(y, tail_load(f->residual + i * f->residual_stride, mask));
-    _mm512_mask_storeu_ps(f->out + i * f->out_stride, mask, y);
+  for (size_t r = 0; r < f->n; r += 16) {
+    __mmask16 mask = lanes(f->n, r);
+    for (size_t i = 0; i < f->n_rows; i++) {
+      __m512 y = finish_value(f, 0, i, r, mask);
+      if (f->scale != 0)
+        y = _mm512_mul_ps(y, _mm512_set1_ps(f->scale));
+      if (f->softcap != 0)
+        y = softcap16(y, f->softcap);
+      if (f->residual)
+        y = _mm512_add_ps(y, tail_load(f->residual + i * f->residual_stride + r, mask));
+      _mm512_mask_storeu_ps(f->out + i * f->out_stride + r, mask, y);
+    }
   }
 }
 
-static void finish_swiglu(const em_finish *f) {
-  const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f), most = _mm512_set1_ps(88.0f);
-  __mmask16 mask = lanes(f->n, 0);
-  for (size_t i = 0; i < f->n_rows; i++) {
-    __m512 gate = tail_load(f->y[0] + i * f->y_stride, mask), up = tail_load(f->y[1] + i * f->y_stride, mask);
-    if (f->bias[0])
-      gate = _mm512_add_ps(gate, tail_load(f->bias[0], mask));
-    if (f->bias[1])
-      up = _mm512_add_ps(up, tail_load(f->bias[1], mask));
-    __m512 e = exp16(_mm512_min_ps(_mm512_xor_ps(gate, sign), most));
-    _mm512_mask_storeu_ps(f->out + i * f->out_stride, mask,
-                          _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(one, e)), up));
+static void finish_act(const em_finish *f) {
+  bool gated = em_act_is_gated(f->activation);
+  for (size_t r = 0; r < f->n; r += 16) {
+    __mmask16 mask = lanes(f->n, r);
+    for (size_t i = 0; i < f->n_rows; i++) {
+      __m512 g = finish_value(f, 0, i, r, mask), u = gated ? finish_value(f, 1, i, r, mask) : g;
+      __m512 y = act16(f->activation, g, u, f->clamp);
+      _mm512_mask_storeu_ps(f->out + i * f->out_stride + r, mask, y);
+    }
+  }
+}
+
+static void activate(em_activation activation, const float *x, size_t n, float *y) {
+  for (size_t i = 0; i < n; i += 16) {
+    __mmask16 mask = lanes(n, i);
+    __m512 g = tail_load(x + i, mask);
+    _mm512_mask_storeu_ps(y + i, mask, act16(activation, g, g, 0.0f));
   }
 }
 
@@ -157,6 +233,49 @@ static void merge(float *a, float fa, const float *b, float fb, size_t n) {
     __m512 sum = _mm512_fmadd_ps(tail_load(a + i, mask), va, _mm512_mul_ps(tail_load(b + i, mask), vb));
     _mm512_mask_storeu_ps(a + i, mask, sum);
   }
+}
+
+/* Columns from i on, T vectors of them at once. */
+INLINE void delta_columns(const em_delta *a, size_t i, const int T) {
+  __m512 sum[4], o[4], d[4], decay = _mm512_set1_ps(a->decay), beta = _mm512_set1_ps(a->beta);
+  __mmask16 mask[4];
+  UNROLL
+  for (int t = 0; t < T; t++) {
+    mask[t] = lanes(a->n, i + (size_t)t * 16);
+    sum[t] = o[t] = _mm512_setzero_ps();
+  }
+  for (size_t k = 0; k < a->k_dim; k++) {
+    __m512 key = _mm512_set1_ps(a->k[k]);
+    UNROLL
+    for (int t = 0; t < T; t++)
+      sum[t] = _mm512_fmadd_ps(tail_load(a->s + k * a->stride + i + (size_t)t * 16, mask[t]), key, sum[t]);
+  }
+  UNROLL
+  for (int t = 0; t < T; t++) {
+    __m512 v = tail_load(a->v + i + (size_t)t * 16, mask[t]);
+    d[t] = _mm512_mul_ps(beta, _mm512_fnmadd_ps(decay, sum[t], v));
+  }
+  for (size_t k = 0; k < a->k_dim; k++) {
+    __m512 key = _mm512_set1_ps(a->k[k]), query = _mm512_set1_ps(a->q[k]);
+    UNROLL
+    for (int t = 0; t < T; t++) {
+      float *at = a->s + k * a->stride + i + (size_t)t * 16;
+      __m512 s = _mm512_fmadd_ps(key, d[t], _mm512_mul_ps(decay, tail_load(at, mask[t])));
+      _mm512_mask_storeu_ps(at, mask[t], s);
+      o[t] = _mm512_fmadd_ps(s, query, o[t]);
+    }
+  }
+  UNROLL
+  for (int t = 0; t < T; t++)
+    _mm512_mask_storeu_ps(a->o + i + (size_t)t * 16, mask[t], o[t]);
+}
+
+static void delta(const em_delta *a) {
+  size_t i = 0;
+  for (; i + 4 * 16 <= a->n; i += 4 * 16)
+    delta_columns(a, i, 4);
+  for (; i < a->n; i += 16)
+    delta_columns(a, i, 1);
 }
 
 /* --- Attention ------------------------------------------------------------------------------------------------------------- */
@@ -251,22 +370,26 @@ INLINE void score_blocks(const em_attend *a, size_t block, const int B, const in
 }
 
 /* Turns one column's sums into p, and returns their maximum and sum. */
-INLINE void soften(float *scores, size_t n, float scale, float *m, float *l) {
-  __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), factor = _mm512_set1_ps(scale);
-  for (size_t t = 0; t < n; t += 16) {
+INLINE void soften(em_attend *a, size_t column) {
+  size_t first = a->first[column], n = a->n_tokens[column], begin = first / 16 * 16;
+  float *scores = a->scores + column * EM_KV_PAGE_TOKENS;
+  __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), factor = _mm512_set1_ps(a->scale);
+  for (size_t t = begin; t < n; t += 16) {
     __m512 s = _mm512_mul_ps(_mm512_load_ps(scores + t), factor);
-    s = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), lanes(n, t), s);
+    if (a->softcap != 0)
+      s = softcap16(s, a->softcap);
+    s = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), lanes(n, t) & lanes_from(first, t), s);
     most = _mm512_max_ps(most, s);
     _mm512_store_ps(scores + t, s);
   }
-  *m = _mm512_reduce_max_ps(most);
-  __m512 shift = _mm512_set1_ps(*m);
-  for (size_t t = 0; t < n; t += 16) {
+  a->m[column] = _mm512_reduce_max_ps(most);
+  __m512 shift = _mm512_set1_ps(a->m[column]);
+  for (size_t t = begin; t < n; t += 16) {
     __m512 p = exp16(_mm512_sub_ps(_mm512_load_ps(scores + t), shift));
     sum = _mm512_add_ps(sum, p);
     _mm512_store_ps(scores + t, p);
   }
-  *l = _mm512_reduce_add_ps(sum);
+  a->l[column] = _mm512_reduce_add_ps(sum);
 }
 
 /* o += sum over t in from .. to of p * V for C columns and D vectors of 16 dims. */
@@ -332,39 +455,128 @@ INLINE void weigh_dims(const em_attend *a, size_t from, size_t to, size_t column
     weigh_tile(a, dim, from, to, column, C, 1, kind);
 }
 
-/* Positions from .. to for C columns: together as far as all of them see, then each alone, so that no column adds a position
- * that it does not see. */
+/* Positions from .. to for C columns: those that all of them see together, the others each column alone, so that no column adds
+ * a position that it does not see. */
 INLINE void weigh_cols(const em_attend *a, size_t from, size_t to, size_t column, const int C, const int kind) {
-  size_t together = to;
-  for (size_t c = column; c < column + (size_t)C; c++)
+  size_t begin = from, together = to;
+  for (size_t c = column; c < column + (size_t)C; c++) {
+    begin = a->first[c] > begin ? a->first[c] : begin;
     together = a->n_tokens[c] < together ? a->n_tokens[c] : together;
-  weigh_dims(a, from, together, column, C, kind);
-  together = together < from ? from : together;
+  }
+  for (size_t c = column; C > 1 && begin > from && c < column + (size_t)C; c++) {
+    size_t end = a->n_tokens[c] < to ? a->n_tokens[c] : to;
+    weigh_dims(a, a->first[c] > from ? a->first[c] : from, end < begin ? end : begin, c, 1, kind);
+  }
+  weigh_dims(a, begin, together, column, C, kind);
+  together = together < begin ? begin : together;
   for (size_t c = column; C > 1 && c < column + (size_t)C; c++)
     weigh_dims(a, together, a->n_tokens[c] < to ? a->n_tokens[c] : to, c, 1, kind);
 }
 
+/* o = sum of p * K for C columns and 4 dims, the lanes of a vector apart: V is in K. */
+INLINE void weigh_keys(const em_attend *a, size_t dim, size_t column, const int C, const int kind) {
+  size_t o_stride = (a->v_dim + 15u) / 16 * 16, first = EM_KV_PAGE_TOKENS, end = 0;
+  size_t block_bytes = kind == EM_KV_Q8 ? a->k_dim / 32u * 544 : a->k_dim * BLOCK * value_bytes(kind);
+  size_t at = kind == EM_KV_Q8 ? dim / 32 * 544 + dim % 32 * BLOCK : dim * BLOCK * value_bytes(kind);
+  __m512 acc[4][4];
+  UNROLL
+  for (int c = 0; c < C; c++) {
+    first = a->first[column + (size_t)c] < first ? a->first[column + (size_t)c] : first;
+    end = a->n_tokens[column + (size_t)c] > end ? a->n_tokens[column + (size_t)c] : end;
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      acc[c][i] = _mm512_setzero_ps();
+  }
+  for (size_t t = first / BLOCK * BLOCK; t < end; t += BLOCK) {
+    const uint8_t *k = a->k + t / BLOCK * block_bytes + at;
+    __m512 values[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      values[i] = load_values(k + (size_t)i * BLOCK * value_bytes(kind), kind);
+    if (kind == EM_KV_Q8) {
+      __m512 scales = load_values(k - dim % 32 * BLOCK + 512, EM_KV_F16);
+      UNROLL
+      for (int i = 0; i < 4; i++)
+        values[i] = _mm512_mul_ps(values[i], scales);
+    }
+    UNROLL
+    for (int c = 0; c < C; c++) {
+      size_t n = column + (size_t)c;
+      __mmask16 mask = t < a->n_tokens[n] ? lanes(a->n_tokens[n], t) & lanes_from(a->first[n], t) : 0;
+      __m512 p = _mm512_load_ps(a->scores + n * EM_KV_PAGE_TOKENS + t);
+      UNROLL
+      for (int i = 0; i < 4; i++)
+        acc[c][i] = _mm512_mask3_fmadd_ps(p, values[i], acc[c][i], mask);
+    }
+  }
+  UNROLL
+  for (int c = 0; c < C; c++) {
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      a->o[(column + (size_t)c) * o_stride + dim + (size_t)i] = _mm512_reduce_add_ps(acc[c][i]);
+  }
+}
+
+/* The last dims of an odd number one by one. */
+INLINE void weigh_key(const em_attend *a, size_t dim, size_t column, const int kind) {
+  size_t value = value_bytes(kind);
+  const uint8_t *k = a->k + dim * BLOCK * value;
+  float sum = 0;
+  for (size_t t = a->first[column]; t < a->n_tokens[column]; t++) {
+    float x = 0;
+    const uint8_t *at = k + (t / BLOCK * a->k_dim * BLOCK + t % BLOCK) * value;
+    if (kind == EM_KV_F32)
+      __builtin_memcpy(&x, at, sizeof x);
+    else
+      x = _cvtsh_ss((unsigned short)(at[0] | at[1] << 8));
+    sum += a->scores[column * EM_KV_PAGE_TOKENS + t] * x;
+  }
+  a->o[column * ((a->v_dim + 15u) / 16 * 16) + dim] = sum;
+}
+
+/* Some dims for all columns before the next, so that they stay in the L1 cache. */
+INLINE void weigh_all_keys(const em_attend *a, const int kind) {
+  size_t dim = 0;
+  for (; dim + 4 <= a->v_dim; dim += 4) {
+    size_t c = 0;
+    for (; c + 4 <= a->n_cols; c += 4)
+      weigh_keys(a, dim, c, 4, kind);
+    for (; c < a->n_cols; c++)
+      weigh_keys(a, dim, c, 1, kind);
+  }
+  for (; dim < a->v_dim; dim++) {
+    for (size_t c = 0; c < a->n_cols; c++)
+      weigh_key(a, dim, c, kind);
+  }
+}
+
 INLINE void attend(em_attend *a, const int kind) {
-  size_t n_cols = a->n_cols, most = 0, o_stride = (a->v_dim + 15u) / 16 * 16;
-  for (size_t i = 0; i < n_cols; i++)
+  size_t n_cols = a->n_cols, most = 0, least = EM_KV_PAGE_TOKENS, o_stride = (a->v_dim + 15u) / 16 * 16;
+  for (size_t i = 0; i < n_cols; i++) {
     most = a->n_tokens[i] > most ? a->n_tokens[i] : most;
+    least = a->n_tokens[i] > 0 && a->first[i] < least ? a->first[i] : least;
+  }
   for (size_t d = 0; !a->is_packed && d < a->k_dim; d++) {
     for (size_t i = 0; i < n_cols; i++)
       a->packed[d * n_cols + i] = a->q[i][d];
   }
-  size_t n_blocks = (most + BLOCK - 1) / BLOCK, block = 0;
+  size_t n_blocks = (most + BLOCK - 1) / BLOCK, block = least / BLOCK;
   for (; block + 2 <= n_blocks; block += 2)
     score_blocks(a, block, 2, kind);
   if (block < n_blocks)
     score_blocks(a, block, 1, kind);
   for (size_t c = 0; c < n_cols; c++) {
     if (a->n_tokens[c] > 0)
-      soften(a->scores + c * EM_KV_PAGE_TOKENS, a->n_tokens[c], a->scale, &a->m[c], &a->l[c]);
+      soften(a, c);
   }
   __builtin_memset(a->o, 0, n_cols * o_stride * sizeof *a->o);
+  if (a->v_in_k) {
+    weigh_all_keys(a, kind);
+    return;
+  }
   /* Some positions of V at once, so that they stay in the L1 cache for all columns; few columns read them once anyway. */
   size_t step = n_cols <= 2 ? EM_KV_PAGE_TOKENS : V_POSITIONS;
-  for (size_t t = 0; t < most; t += step) {
+  for (size_t t = least / step * step; t < most; t += step) {
     size_t to = most - t < step ? most : t + step, c = 0;
     for (; c + 6 <= n_cols; c += 6)
       weigh_cols(a, t, to, c, 6, kind);
@@ -392,10 +604,12 @@ void em_kernels_avx512(em_cpu_kernels *kernels) {
   kernels->rms_norm = rms_norm;
   kernels->quantise = quantise;
   kernels->finish = finish;
-  kernels->finish_swiglu = finish_swiglu;
+  kernels->finish_act = finish_act;
+  kernels->activate = activate;
   kernels->rope = rope;
   kernels->to_f16 = to_f16;
   kernels->merge = merge;
+  kernels->delta = delta;
   kernels->attend[EM_KV_F32] = attend_f32;
   kernels->attend[EM_KV_F16] = attend_f16;
   kernels->attend[EM_KV_Q8] = attend_q8;

@@ -135,13 +135,15 @@ static void print_stats(const answer *a, const em_engine_facts *facts, uint64_t 
           a->first_token_ns ? (double)(a->first_token_ns - began_ns) / 1e9 : 0, s->n_prompt,
           per_second(s->n_prompt - s->n_reused, s->prefill_ns), s->n_generated,
           s->n_generated > 1 ? per_second(s->n_generated - 1, s->decode_ns) : 0, (unsigned long long)seed);
+  if (s->n_guessed > 0)
+    fprintf(stderr, "draft: %u tokens guessed, %u of them right\n", s->n_guessed, s->n_taken);
   if (facts->memory.n_parts > 1)
     fprintf(stderr, "%s\n", facts->memory.placement);
 }
 
 int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   uint64_t began_ns = em_now_ns();
-  const char *path, *text = NULL, *device = "cpu", *schema = NULL, *grammar = NULL, *think = "auto";
+  const char *path, *text = NULL, *device = "cpu", *schema = NULL, *grammar = NULL, *think = "auto", *draft = NULL;
   uint32_t n_tokens = 0, n_threads = 0, gpu_layers = 0;
   double temperature = 0;
   uint64_t seed = 0, needed;
@@ -157,6 +159,7 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
       {"--schema", HEARTH_CLI_TEXT, &schema, NULL},
       {"--grammar", HEARTH_CLI_TEXT, &grammar, NULL},
       {"--think", HEARTH_CLI_TEXT, &think, NULL},
+      {"--draft", HEARTH_CLI_TEXT, &draft, NULL},
       {"--device", HEARTH_CLI_TEXT, &device, NULL},
       {"--threads", HEARTH_CLI_COUNT, &n_threads, NULL},
       {"--gpu-layers", HEARTH_CLI_COUNT, &gpu_layers, &says_gpu_layers},
@@ -165,7 +168,7 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   em_engine_params params;
   em_request_params request = {.on_token = on_token, .on_finish = on_finish};
   em_request_id id;
-  em_gguf *gguf = NULL;
+  em_gguf *gguf = NULL, *draft_gguf = NULL;
   em_dialog *dialog = NULL;
   em_engine *engine = NULL;
   em_tokens tokens = {0};
@@ -197,6 +200,9 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   params.says_gpu_layers = says_gpu_layers;
   params.n_gpu_layers = gpu_layers;
   EM_TRY(em_gguf_open(path, &gguf, &error));
+  if (draft)
+    EM_TRY(em_gguf_open(draft, &draft_gguf, &error));
+  params.draft = draft_gguf;
   EM_TRY(em_dialog_new(gguf, &dialog, &error));
   continues = !raw && !em_dialog_has_template(dialog);
   raw = raw || continues;
@@ -265,5 +271,6 @@ fail:
   em_tokens_clear(&tokens);
   em_dialog_free(dialog);
   em_gguf_close(gguf);
+  em_gguf_close(draft_gguf);
   return status == EM_OK ? 0 : hearth_cli_fail(&error);
 }

@@ -13,7 +13,7 @@
 static const hearth_cli_command commands[] = {
     {"run",
      "MODEL -p TEXT [-n N] [--temperature T] [--seed S] [--raw] [--schema FILE | --grammar FILE] [--think "
-     "on|off|auto] [--device D] [--gpu-layers N] [--threads N] [--stats]",
+     "on|off|auto] [--draft MODEL] [--device D] [--gpu-layers N] [--threads N] [--stats]",
      "answer a text, or continue it with --raw; what the model thinks first is shown dimmed on standard error where "
      "that is "
      "a terminal, and left out elsewhere",

@@ -26,7 +26,7 @@ static em_status allocate(em_engine *engine, em_error *error) {
   engine->tokens = em_calloc(plan->batch_rows, sizeof *engine->tokens);
   engine->positions = em_calloc(plan->batch_rows, sizeof *engine->positions);
   engine->row_slots = em_calloc(plan->batch_rows, sizeof *engine->row_slots);
-  engine->outputs = em_calloc(n_slots, sizeof *engine->outputs);
+  engine->outputs = em_calloc(plan->max_outputs, sizeof *engine->outputs);
   engine->allowed = em_calloc(((size_t)n_vocab + 63) / 64, sizeof *engine->allowed);
   bool ok = engine->slots && engine->page_tables && engine->states && engine->tokens && engine->positions &&
             engine->row_slots && engine->outputs && engine->allowed;
@@ -66,7 +66,7 @@ em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *use
   const em_plan *plan = &engine->plan;
   em_kv *caches[EM_MAX_PARTS];
   EM_TRY(em_parts_load(engine->model, plan, &engine->devices, progress, user, &engine->parts, error));
-  EM_TRY(em_chain_new(&engine->parts, engine->model, plan, plan->batch_rows, plan->n_slots, &engine->chain, error));
+  EM_TRY(em_chain_new(&engine->parts, engine->model, plan, plan->batch_rows, plan->max_outputs, &engine->chain, error));
   engine->facts.weights_ns = engine->parts.weights_ns;
   engine->facts.prepare = em_backend_prepare_times(engine->devices.chosen);
   uint32_t n = em_parts_caches(&engine->parts, caches);
@@ -77,9 +77,27 @@ fail:
 }
 
 void em_engine_leave(em_engine *engine) {
+  if (engine->draft)
+    em_draft_leave(engine->draft);
   em_chain_free(&engine->chain);
   em_parts_free(&engine->parts);
   em_devices_close(&engine->devices);
+}
+
+/* The draft gets what the model leaves: it is refused where that is too little, for a model on less memory would be
+ * slower than one without a draft. */
+static em_status add_draft(em_engine *engine, const em_gguf *gguf, em_error *error) {
+  em_status status = EM_OK;
+  em_memory_plan *memory = &engine->plan.memory;
+  const em_part_plan *part = &memory->parts[engine->plan.n_parts - 1];
+  EM_TRY(em_draft_new(engine->params.draft, gguf, engine->model, memory->context_tokens, &engine->draft, error));
+  EM_TRY(em_draft_bytes(engine->draft, &engine->devices, &memory->draft_bytes, error));
+  if (memory->draft_bytes > part->available_bytes - part->total_bytes)
+    EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "the draft needs %.1f MB beside the model, and %.1f MB are free",
+                   (double)memory->draft_bytes / 1e6, (double)(part->available_bytes - part->total_bytes) / 1e6));
+  engine->n_guesses = EM_DRAFT_MAX / 2;
+fail:
+  return status;
 }
 
 em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,
@@ -94,11 +112,15 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
   engine->params.backend = em_plan_device(params);
   EM_TRY(em_devices_open(&engine->params.backend, &engine->devices, error));
   EM_TRY(em_plan_make(engine->model, &engine->devices, params, &engine->plan, error));
+  if (params->draft)
+    EM_TRY(add_draft(engine, gguf, error));
   em_engine_fill_facts(engine);
   EM_TRY(allocate(engine, error));
   em_scheduler_init(&engine->scheduler, engine->slots, &engine->plan);
   engine->has_scheduler = true;
   EM_TRY(em_engine_occupy(engine, progress, user, error));
+  if (engine->draft)
+    EM_TRY(em_draft_occupy(engine->draft, &engine->devices, error));
   engine->facts.load_ns = em_now_ns() - start_ns;
   *out = engine;
   return EM_OK;
@@ -125,6 +147,7 @@ void em_engine_close(em_engine *engine) {
   em_sampler_free(engine->sampler);
   em_pages_free(engine->pages);
   em_engine_leave(engine);
+  em_draft_free(engine->draft);
   em_model_close(engine->model);
   free(engine);
 }
@@ -331,6 +354,55 @@ static uint32_t steps_ahead(em_engine *engine, const em_step *step) {
   return (uint32_t)n;
 }
 
+#define MAX_MISSES 4u
+#define REST_TOKENS 16u
+
+/* Has the draft guess how the answer of a request that is alone goes on, and adds the guesses to the step, each with an
+ * output: returns how many. */
+static uint32_t guess(em_engine *engine, em_step *step) {
+  if (!engine->draft || step->n_rows != 1 || step->n_outputs != 1 || !em_scheduler_is_lone(&engine->scheduler))
+    return 0;
+  em_slot *slot = &engine->slots[step->slots[0]];
+  uint32_t few = engine->scheduler.few_rows, most = engine->plan.max_outputs - 1, n = engine->n_guesses;
+  uint32_t left = engine->facts.context_tokens - slot->n_tokens, max_tokens = slot->request->params.max_tokens;
+  if (engine->n_rest > 0) {
+    engine->n_rest--;
+    return 0;
+  }
+  if (few > 0 && few - 1 < most)
+    most = few - 1;
+  if (max_tokens > 0 && max_tokens - slot->stats.n_generated - 1 < left)
+    left = max_tokens - slot->stats.n_generated - 1;
+  n = n < most ? n : most;
+  n = n < left ? n : left;
+  int32_t *guesses = slot->tokens + slot->n_tokens;
+  /* Without a guess, or without room for it, the step is what it would be without a draft. */
+  if (n == 0 || em_draft_guess(engine->draft, slot->tokens, slot->n_tokens, n, guesses, &n, NULL) != EM_OK || n == 0 ||
+      em_pages_grow(engine->pages, &slot->pages, slot->n_tokens + n, NULL) != EM_OK)
+    return 0;
+  for (uint32_t i = 1; i <= n; i++) {
+    engine->tokens[i] = guesses[i - 1];
+    engine->positions[i] = engine->positions[0] + i;
+    engine->row_slots[i] = engine->row_slots[0];
+    engine->outputs[i] = i;
+  }
+  step->n_rows = step->n_outputs = 1 + n;
+  slot->stats.n_guessed += n;
+  return n;
+}
+
+/* Makes as many guesses as were right last time and one more; rests after misses, which cost time. */
+static void learn_from_guesses(em_engine *engine, uint32_t n, uint32_t n_right) {
+  engine->n_misses = n_right > 0 ? 0 : engine->n_misses + 1;
+  engine->n_guesses = n_right < n ? n_right + 1 : n + 2;
+  if (engine->n_guesses > EM_DRAFT_MAX)
+    engine->n_guesses = EM_DRAFT_MAX;
+  if (engine->n_misses >= MAX_MISSES) {
+    engine->n_misses = 0;
+    engine->n_rest = REST_TOKENS;
+  }
+}
+
 /* Chooses and delivers the next token of a slot whose logits the step computed, or the n_top highest of them; ends the
  * request where that is due. */
 static void sample(em_engine *engine, em_slot *slot, uint32_t n_top) {
@@ -412,6 +484,7 @@ bool em_engine_step(em_engine *engine) {
   em_step step = compose(engine);
   if (step.n_rows == 0)
     return true;
+  uint32_t n_guessed = guess(engine, &step), n_right = 0;
   step.n_top = step.n_outputs > 0 ? top_wanted(engine) : 0;
   step.n_ahead = steps_ahead(engine, &step);
   em_error error = {0};
@@ -433,8 +506,15 @@ bool em_engine_step(em_engine *engine) {
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     if (engine->slots[i].n_rows > 0)
       advance(engine, &engine->slots[i], step.n_top);
-  /* What was computed after the end of an answer is forgotten: nobody has noted it. */
+  /* What was computed after the end of an answer, or after a wrong guess, is forgotten: nobody has noted it. */
   em_slot *lone = &engine->slots[step.slots[0]];
+  while (n_right < n_guessed && lone->request && lone->tokens[lone->n_tokens - 1] == engine->tokens[n_right + 1]) {
+    lone->output = ++n_right;
+    lone->stats.n_taken++;
+    advance(engine, lone, step.n_top);
+  }
+  if (n_guessed > 0)
+    learn_from_guesses(engine, n_guessed, n_right);
   for (uint32_t k = 1; k < step.n_ahead && lone->request; k++) {
     lone->output = k;
     advance(engine, lone, step.n_top);

@@ -46,6 +46,9 @@ typedef struct em_engine_params {
   /* How fast memory is read, for that decision, in bytes a second; 0: it is measured when it matters, which takes about
    * a second. */
   uint64_t processor_bytes_per_s, device_bytes_per_s;
+  /* A smaller model of the same vocabulary that guesses ahead, so that several tokens of a request that is alone are
+   * computed in one step; the text is the same with and without it. NULL: none. It must outlive the engine. */
+  const em_gguf *draft;
   em_notice_fn notice; /* or NULL */
   void *notice_user;
 } em_engine_params;
@@ -72,6 +75,7 @@ typedef struct em_part_plan {
  * than the processor alone. Only when neither helps is the context cut. */
 typedef struct em_memory_plan {
   uint64_t weights_bytes, kv_bytes, working_bytes, total_bytes;
+  uint64_t draft_bytes;     /* that a draft takes beside the total; 0: there is none */
   uint64_t available_bytes; /* what the engine may use of this computer, or of a device with memory of its own, now (or
                                the limit given); of two parts with memories of their own, both */
   uint32_t context_tokens;  /* a slot's, as planned */
@@ -98,7 +102,8 @@ typedef struct em_freed {
 } em_freed;
 em_freed em_engine_freed(const em_memory_plan *loaded, uint64_t resident_bytes);
 
-/* Loads. gguf must outlive the engine. EM_ERR_TOO_BIG says needed and available bytes in words; EM_ERR_CANCELLED. */
+/* Loads. gguf must outlive the engine. EM_ERR_TOO_BIG says needed and available bytes in words; EM_ERR_CANCELLED;
+ * EM_ERR_UNSUPPORTED also names what is wrong with the draft. */
 em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em_progress_fn progress, void *user,
                          em_engine **out, em_error *error) EM_MUST_USE;
 void em_engine_close(em_engine *engine); /* requests still alive end with EM_FINISH_CANCELLED, without a callback */
@@ -154,6 +159,7 @@ typedef enum em_finish {
 
 typedef struct em_request_stats {
   uint32_t n_prompt, n_reused, n_generated; /* tokens; reused: of the prompt, from the KV cache */
+  uint32_t n_guessed, n_taken;              /* tokens that a draft guessed, and those of them that were right */
   uint64_t wait_ns, prefill_ns, decode_ns;  /* decode: from the first generated token to the last */
 } em_request_stats;
 

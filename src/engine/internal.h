@@ -1,6 +1,7 @@
 /* What the files of an engine share: engine.c opens it and steps, recovery.c goes on after a device has failed. */
 #pragma once
 
+#include "engine/draft.h"
 #include "engine/part.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -12,6 +13,9 @@ struct em_engine {
   em_devices devices;
   em_parts parts;
   em_chain chain;
+  em_draft *draft;           /* NULL: none */
+  uint32_t n_guesses;        /* that it makes next time; 0: it rests for n_rest tokens */
+  uint32_t n_rest, n_misses; /* misses: guesses in a row of which none was right */
   em_pages *pages;
   em_sampler *sampler;
   em_plan plan;
@@ -24,7 +28,7 @@ struct em_engine {
   uint32_t *states;                /* [n_slots]: slot i has the i-th place of the recurrent layers' states */
   int32_t *tokens;                 /* [batch_rows] */
   uint32_t *positions, *row_slots; /* [batch_rows] */
-  uint32_t *outputs;               /* [n_slots] */
+  uint32_t *outputs;               /* [plan.max_outputs] */
   uint64_t *allowed;               /* a mask's bits */
   uint64_t row_ns;                 /* that a step of a single row takes; 0: not known */
   em_step_counters counters;

@@ -25,7 +25,8 @@ static em_status prepare(const em_part *part, const em_model *model, const em_pl
   em_model_program emitted = {0};
   em_model_weights *weights = NULL;
   EM_TRY(em_model_describe(model, blocks, part->backend, &weights, error));
-  EM_TRY(em_model_build(model, weights, plan->memory.context_tokens, plan->batch_rows, plan->n_slots, &emitted, error));
+  EM_TRY(em_model_build(model, weights, plan->memory.context_tokens, plan->batch_rows, plan->max_outputs, &emitted,
+                        error));
   em_program_desc desc = em_plan_program(plan, &emitted, part->kv);
   EM_TRY(em_program_prepare(part->backend, &desc, error));
 fail:

@@ -53,7 +53,7 @@ em_program_desc em_plan_program(const em_plan *plan, const em_model_program *emi
       .n_values = emitted->n_values,
       .scratch_floats = emitted->scratch_floats,
       .max_rows = plan->batch_rows,
-      .max_outputs = plan->n_slots,
+      .max_outputs = plan->max_outputs,
       .max_slots = plan->n_slots,
       .max_pages = plan->max_pages,
       .kv = kv,
@@ -313,6 +313,9 @@ em_status em_plan_make(const em_model *model, em_devices *devices, const em_engi
   /* Every slot that decodes has a row in every step. */
   if (out->batch_rows < out->n_slots)
     out->batch_rows = out->n_slots;
+  out->max_outputs = out->n_slots;
+  if (params->draft && out->max_outputs <= EM_DRAFT_MAX)
+    out->max_outputs = out->batch_rows <= EM_DRAFT_MAX ? out->batch_rows : EM_DRAFT_MAX + 1;
   out->kv_bytes_per_token = em_model_kv_token_bytes(model, params->kv_type);
 
   EM_TRY(choose_placement(&sizer, error));

@@ -6,6 +6,7 @@
 
 #define EM_ENGINE_MAX_SLOTS 64u
 #define EM_ENGINE_MAX_BATCH 4096u
+#define EM_DRAFT_MAX 8u /* guesses of a draft at once */
 
 /* The opened devices of an engine. */
 typedef struct em_devices {
@@ -23,8 +24,9 @@ typedef struct em_plan {
   em_memory_plan memory;
   em_type kv_type;
   uint32_t n_slots, batch_rows;
-  uint32_t max_pages; /* of a slot */
-  uint32_t n_pages;   /* of all: enough for one slot at least, for every slot where memory allows */
+  uint32_t max_outputs; /* rows of a step whose logits are wanted */
+  uint32_t max_pages;   /* of a slot */
+  uint32_t n_pages;     /* of all: enough for one slot at least, for every slot where memory allows */
   uint64_t kv_bytes_per_token;
   uint32_t n_parts; /* the first of two is on the processor */
   em_model_blocks blocks[EM_MAX_PARTS];

@@ -39,6 +39,11 @@ static em_status change_device(em_engine *engine, em_device_kind kind, em_error 
   else if (engine->plan.n_parts > 1)
     EM_TRY(em_devices_open_processor(&engine->devices, error));
   EM_TRY(em_engine_occupy(engine, NULL, NULL, error));
+  /* Answers go on without a draft that has no place any more. */
+  if (engine->draft && em_draft_occupy(engine->draft, &engine->devices, NULL) != EM_OK) {
+    em_draft_free(engine->draft);
+    engine->draft = NULL;
+  }
   engine->params.backend = device;
   return EM_OK;
 fail:

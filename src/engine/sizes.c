@@ -70,8 +70,8 @@ em_status em_sizer_place(em_sizer *sizer, uint32_t cut, em_error *error) {
     EM_TRY(em_model_weights_bytes(sizer->model, plan->blocks[i], backend, &part->weights_bytes,
                                   &part->weights_bytes_per_token, error));
     EM_TRY(em_model_describe(sizer->model, plan->blocks[i], backend, &sizer->weights[i], error));
-    EM_TRY(em_model_build(sizer->model, sizer->weights[i], plan->memory.context_tokens, plan->batch_rows, plan->n_slots,
-                          &sizer->emitted[i], error));
+    EM_TRY(em_model_build(sizer->model, sizer->weights[i], plan->memory.context_tokens, plan->batch_rows,
+                          plan->max_outputs, &sizer->emitted[i], error));
     if ((i == 0 || has_own_memory(sizer)) &&
         !em_add_u64(memory->available_bytes, part->available_bytes, &memory->available_bytes))
       memory->available_bytes = UINT64_MAX;

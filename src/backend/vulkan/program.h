@@ -44,6 +44,7 @@ uint32_t em_vk_family_rows(em_vk_family family);
 /* How a dispatch's size follows from the step; what is not said is fixed. */
 typedef enum em_vk_grid {
   EM_VK_GRID_ROWS,           /* y: rows */
+  EM_VK_GRID_ROW_TILES,      /* y: rows, several to a workgroup */
   EM_VK_GRID_ROW_COLUMNS,    /* x: rows, several to a workgroup; the fixed size is y */
   EM_VK_GRID_OUTPUT_COLUMNS, /* x: outputs, several to a workgroup; the fixed size is y */
   EM_VK_GRID_X_ROWS,         /* x: rows */
@@ -84,6 +85,10 @@ typedef struct em_vk_step {
 } em_vk_step;
 
 #define EM_VK_MAX_AHEAD 4u
+
+/* The most columns, which are query heads of a row, that a workgroup of attend.comp takes; its invocations fall to 16 a
+ * column. */
+#define EM_VK_ATTEND_COLUMNS 8u
 
 /* The tokens that top.comp takes together; FOLD and MAX_LIST there. */
 #define EM_VK_TOP_FOLD 16u

@@ -27,14 +27,15 @@ typedef struct push_store {
 } push_store;
 
 typedef struct push_attend {
-  VkDeviceAddress qkv, y, keys, values, step;
-  uint32_t n_heads, n_kv_heads, k_dim, v_dim, width, max_pages, k_segment_pages, v_segment_pages;
-  float scale;
+  VkDeviceAddress qkv, y, keys, values, sinks, step;
+  uint32_t n_heads, n_kv_heads, width, max_pages, k_segment_pages, v_segment_pages;
+  float scale, softcap;
+  uint32_t window, both_ways;
 } push_attend;
 
 typedef struct push_reduce {
-  VkDeviceAddress partial, y, step;
-  uint32_t n_heads, v_dim, max_pages;
+  VkDeviceAddress partial, y, sinks, step;
+  uint32_t n_heads, v_dim, max_pages, window, both_ways;
 } push_reduce;
 
 typedef struct push_classes {
@@ -281,40 +282,69 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
   return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, s->n_heads + 2 * layer->n_heads, error);
 }
 
+/* How many query heads of one KV head and how many rows a workgroup takes: what attend.comp calls columns, of which its
+ * shared memory holds eight of short heads and fewer of long ones. */
+static void attention_tile(const em_vk *vk, const em_kv_layer *layer, uint32_t n_heads, bool partial, uint32_t *heads,
+                           uint32_t *rows) {
+  const uint32_t ratio = n_heads / layer->n_heads;
+  uint32_t most = EM_VK_ATTEND_COLUMNS;
+  while (most > 1 &&
+         most * (layer->k_dim + EM_KV_PAGE_TOKENS + 20) * 4 + 2048 > vk->properties.limits.maxComputeSharedMemorySize)
+    most--;
+  *heads = most;
+  while (ratio % *heads != 0)
+    --*heads;
+  *rows = partial ? 1 : most / *heads;
+}
+
 static em_status record_attention(recorder *r, const em_stage_attention *a, em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
   em_vulkan_kv *kv = (em_vulkan_kv *)desc->kv;
   const em_kv_layer *layer = &kv->base.layers[a->kv_layer];
+  const em_vk_segments *keys = &kv->keys[a->kv_layer];
+  const em_vk_segments *values = layer->v_in_k ? keys : &kv->values[a->kv_layer];
   const bool partial = r->family != EM_VK_FAMILY_MANY;
-  em_vk_variant variant = {EM_VK_SHADER_ATTEND, 2, {kv_constant(kv->base.type), partial}};
+  uint32_t heads, rows;
+  attention_tile(&r->vulkan->vk, layer, a->n_heads, partial, &heads, &rows);
+  em_vk_variant variant = {EM_VK_SHADER_ATTEND,
+                           9,
+                           {kv_constant(kv->base.type), partial, layer->k_dim, layer->v_dim, heads, rows,
+                            r->vulkan->vk.broadcast, layer->v_in_k, a->softcap != 0}};
   push_attend push = {
       .qkv = address_of(program, a->qkv),
       .y = partial ? program->partial.address : address_of(program, a->out),
-      .keys = kv->keys[a->kv_layer].addresses.address,
-      .values = kv->values[a->kv_layer].addresses.address,
+      .keys = keys->addresses.address,
+      .values = values->addresses.address,
+      .sinks = vector_of(a->sinks),
       .step = r->step->words.address,
       .n_heads = a->n_heads,
       .n_kv_heads = layer->n_heads,
-      .k_dim = layer->k_dim,
-      .v_dim = layer->v_dim,
       .width = desc->values[a->qkv].width,
       .max_pages = desc->max_pages,
-      .k_segment_pages = (uint32_t)kv->keys[a->kv_layer].units_per_segment,
-      .v_segment_pages = (uint32_t)kv->values[a->kv_layer].units_per_segment,
+      .k_segment_pages = (uint32_t)keys->units_per_segment,
+      .v_segment_pages = (uint32_t)values->units_per_segment,
       .scale = a->scale,
+      .softcap = a->softcap,
+      .window = a->window,
+      .both_ways = a->both_ways,
   };
-  EM_TRY(add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROWS, a->n_heads, error));
+  r->columns = rows;
+  EM_TRY(add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROW_TILES, a->n_heads / heads,
+             error));
   if (partial) {
     barrier(r);
     em_vk_variant reduce = {EM_VK_SHADER_REDUCE, 0, {0}};
     push_reduce merge = {.partial = program->partial.address,
                          .y = address_of(program, a->out),
+                         .sinks = vector_of(a->sinks),
                          .step = r->step->words.address,
                          .n_heads = a->n_heads,
                          .v_dim = layer->v_dim,
-                         .max_pages = desc->max_pages};
+                         .max_pages = desc->max_pages,
+                         .window = a->window,
+                         .both_ways = a->both_ways};
     EM_TRY(add(r, &reduce, &merge, sizeof merge, EM_VK_GRID_ROWS, a->n_heads, error));
   }
 fail:

@@ -64,6 +64,9 @@ static void write_sizes(em_vulkan_program *program, em_vk_step *to, const em_ste
     case EM_VK_GRID_ROWS:
       size[1] = step->n_rows;
       break;
+    case EM_VK_GRID_ROW_TILES:
+      size[1] = (step->n_rows + d->columns - 1) / d->columns;
+      break;
     case EM_VK_GRID_ROW_COLUMNS:
       size[0] = (step->n_rows + d->columns - 1) / d->columns;
       size[1] = d->fixed;

@@ -280,12 +280,12 @@ em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, 
   uint64_t total = 0, layer;
   for (uint32_t i = 0; i < desc->n_layers; i++) {
     const em_kv_layer *l = &desc->layers[i];
-    if (l->k_dim > 256 || l->v_dim > 256 || l->k_dim % 8 != 0 || l->v_dim % 8 != 0)
-      return em_fail(error, EM_ERR_UNSUPPORTED, "heads of %u and %u values have no shaders yet", l->k_dim, l->v_dim);
-    if (!em_mul_u64(desc->n_pages,
-                    page_bytes(desc->type, l->n_heads, l->k_dim) + page_bytes(desc->type, l->n_heads, l->v_dim),
-                    &layer) ||
-        !em_add_u64(total, layer, &total))
+    if (l->k_dim > 1024 || l->v_dim > 512 || l->k_dim % 8 != 0 || l->v_dim % 8 != 0)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "heads of %u and %u values have no shaders", l->k_dim, l->v_dim);
+    uint64_t page = page_bytes(desc->type, l->n_heads, l->k_dim);
+    if (!l->v_in_k)
+      page += page_bytes(desc->type, l->n_heads, l->v_dim);
+    if (!em_mul_u64(desc->n_pages, page, &layer) || !em_add_u64(total, layer, &total))
       return em_fail(error, EM_ERR_TOO_BIG, "the cache is too large");
   }
   *out = total;
@@ -314,11 +314,15 @@ em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **
     kv->base.n_layers = i + 1;
     if (desc->n_pages > 0) {
       EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_pages, k_bytes, true, "keys", &kv->keys[i], error));
-      EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_pages, v_bytes, true, "values", &kv->values[i], error));
     } else {
       EM_TRY(em_vk_segments_size(vk, 0, k_bytes, "keys", &kv->keys[i], error));
-      EM_TRY(em_vk_segments_size(vk, 0, v_bytes, "values", &kv->values[i], error));
     }
+    if (l->v_in_k)
+      continue;
+    if (desc->n_pages > 0)
+      EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_pages, v_bytes, true, "values", &kv->values[i], error));
+    else
+      EM_TRY(em_vk_segments_size(vk, 0, v_bytes, "values", &kv->values[i], error));
   }
   *out = &kv->base;
   return EM_OK;
@@ -367,8 +371,9 @@ em_status em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_
     const em_kv_layer *l = &base->layers[i];
     copy_pages(vk, commands, &kv->keys[i], from, to, l->n_heads,
                n_tokens * em_vulkan_kv_head_bytes(base->type, l->k_dim));
-    copy_pages(vk, commands, &kv->values[i], from, to, l->n_heads,
-               n_tokens * em_vulkan_kv_head_bytes(base->type, l->v_dim));
+    if (!l->v_in_k)
+      copy_pages(vk, commands, &kv->values[i], from, to, l->n_heads,
+                 n_tokens * em_vulkan_kv_head_bytes(base->type, l->v_dim));
   }
   return em_vk_finish(vk, commands, "copying a page of the cache", error);
 }

@@ -76,6 +76,26 @@ void clear() {
     sums[i] = 0.0;
 }
 
+void run_part(uint r, uint split) {
+#ifdef FORMAT // one copy of run() serves all parts of the format, because each is work for the driver
+  Words4 from = Words4(PARTS < 2u || part == 0u ? uint64_t(push.w[0]) : PARTS < 3u || part == 1u ? uint64_t(push.w[1])
+                                                                                               : uint64_t(push.w[2]));
+#ifdef LAST_FORMAT
+  if (part == 2u)
+    run(LAST_FORMAT, from, tile, r, split);
+  else
+#endif
+    run(FORMAT, from, tile, r, split);
+#else
+  if (part == 0u)
+    run(FORMAT_A, push.w[0], tile, r, split);
+  else if (PARTS > 1u && part == 1u)
+    run(FORMAT_B, push.w[1], tile, r, split);
+  else if (PARTS > 2u)
+    run(FORMAT_C, push.w[2], tile, r, split);
+#endif
+}
+
 void main() {
   const uint n = n_columns();
   const uint first = gl_WorkGroupID.x * COLUMNS;
@@ -88,12 +108,7 @@ void main() {
   prepare();
   locate();
   clear();
-  if (part == 0u)
-    run(FORMAT_A, push.w[0], tile, r, split);
-  else if (PARTS > 1u && part == 1u)
-    run(FORMAT_B, push.w[1], tile, r, split);
-  else if (PARTS > 2u)
-    run(FORMAT_C, push.w[2], tile, r, split);
+  run_part(r, split);
   reduce(r, split);
   if (SWIGLU) {
     [[unroll]] for (uint i = 0u; i < COLUMNS * ROWS; i++)

@@ -4,7 +4,7 @@
 #include "../common/formats.glsl"
 
 #ifdef FORMAT // compiled for this one alone, because what is left out here need not be taken apart by a driver
-const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT, FORMAT_C = FORMAT;
+const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT;
 #else
 layout(constant_id = 2) const uint FORMAT_A = 0u; // of the first part
 layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second

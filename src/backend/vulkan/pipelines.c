@@ -55,12 +55,16 @@ void em_vk_pipelines_close(em_vulkan *vulkan) {
     vk->fn.DestroyPipelineLayout(vk->device, vulkan->layout, NULL);
 }
 
-/* The module for a variant: that of the format where the matrices of all parts have the same. */
+/* The module for a variant: that of the format where the matrices of all parts have the same, that of two formats where
+ * there is one, else that of all formats. A driver takes three times as long with the last. */
 static uint32_t module_of(const em_vk_variant *variant) {
   const uint32_t *c = variant->constants, format = c[2], n_parts = c[5]; /* the numbers of matmul/frame.glsl */
-  if (variant->shader >= EM_VK_N_KERNELS || (n_parts >= 2 && c[3] != format) || (n_parts >= 3 && c[4] != format))
+  if (variant->shader >= EM_VK_N_KERNELS || (n_parts >= 2 && c[3] != format))
     return variant->shader;
-  const uint32_t module = EM_VK_MODULE(variant->shader, format);
+  const bool is_mixed = n_parts >= 3 && c[4] != format;
+  if (is_mixed && (format != EM_VK_FORMAT_Q4_K || c[4] != EM_VK_FORMAT_Q6_K))
+    return variant->shader;
+  const uint32_t module = EM_VK_MODULE(variant->shader, is_mixed ? EM_VK_FORMAT_Q4_K_Q6_K : format);
   return em_vk_spirvs[module].bytes > 0 ? module : variant->shader;
 }
 

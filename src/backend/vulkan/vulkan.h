@@ -12,7 +12,7 @@
 
 /* Made at build time from shaders/. */
 typedef enum em_vk_shader {
-  /* These also for matrices of one format alone. */
+  /* These also for matrices of one format alone, and of two. */
   EM_VK_SHADER_LINEAR,
   EM_VK_SHADER_INTEGER,
   EM_VK_SHADER_HALF,
@@ -30,9 +30,15 @@ typedef enum em_vk_shader {
   EM_VK_N_SHADERS
 } em_vk_shader;
 
-/* The modules: a shader's own has its number, and behind them come those for one format, which em_vk_pipeline chooses
- * where they fit. */
-#define EM_VK_MODULE(shader, format) (EM_VK_N_SHADERS + (uint32_t)(shader) * EM_VK_N_FORMATS + (uint32_t)(format))
+/* Two formats of one stage, as files of mixed types have them: the last of three parts has another than the others. */
+enum {
+  EM_VK_FORMAT_Q4_K_Q6_K = EM_VK_N_FORMATS,
+  EM_VK_N_MIXES /* with the plain formats */
+};
+
+/* The modules: a shader's own has its number, and behind them come those for one format or two, which em_vk_pipeline
+ * chooses where they fit. */
+#define EM_VK_MODULE(shader, format) (EM_VK_N_SHADERS + (uint32_t)(shader) * EM_VK_N_MIXES + (uint32_t)(format))
 #define EM_VK_N_MODULES EM_VK_MODULE(EM_VK_N_KERNELS, 0)
 
 typedef struct em_vk_spirv {

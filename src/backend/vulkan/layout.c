@@ -68,24 +68,18 @@ static void pack_q4_k(const uint8_t *block, uint32_t r, uint8_t *chunk) {
 }
 
 /* Two words of bit pairs a group: bits 2 s .. 2 s + 1 of byte i of word v hold value 16 v + 4 s + i. In the file the
- * pairs of one place in four groups share a byte, so four words are exchanged for four, like rows for columns. */
-static void pack_pairs(const uint8_t *high, uint32_t n, uint32_t v, uint32_t r, uint8_t *chunk) {
-  uint32_t h[4], t;
-  memcpy(h, high + 32 * n + 16 * v, sizeof h);
-  for (unsigned i = 0; i < 4; i += 2) {
-    t = (h[i] >> 2 ^ h[i + 1]) & 0x33333333;
-    h[i + 1] ^= t;
-    h[i] ^= t << 2;
-  }
-  for (unsigned i = 0; i < 2; i++) {
-    t = (h[i] >> 4 ^ h[i + 2]) & 0x0f0f0f0f;
-    h[i + 2] ^= t;
-    h[i] ^= t << 4;
-  }
-  for (unsigned part = 0; part < 4; part++) {
-    unsigned j = 4 * n + part;
-    memcpy(chunk + (256 + (j / 2) * 32 + r) * 16 + (j & 1) * 8 + 4 * v, &h[part], 4);
-  }
+ * pairs of one place in four groups share a byte, so four words are exchanged for four, like rows for columns: those of
+ * v = 0 and v = 1 side by side. */
+static void pack_pairs(const uint8_t *high, uint8_t *groups01, uint8_t *groups23) {
+  const words4 a = load4(high), b = load4(high + 16);
+  words4 even = __builtin_shufflevector(a, b, 0, 2, 4, 6), odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  words4 t = (even >> 2 ^ odd) & 0x33333333;
+  odd ^= t;
+  even ^= t << 2;
+  words4 low = __builtin_shufflevector(even, odd, 0, 2, 4, 6), up = __builtin_shufflevector(even, odd, 1, 3, 5, 7);
+  t = (low >> 4 ^ up) & 0x0f0f0f0f;
+  store4(groups01, low ^ t << 4);
+  store4(groups23, up ^ t);
 }
 
 static void pack_q6_k(const uint8_t *block, uint32_t r, uint8_t *chunk) {
@@ -95,8 +89,8 @@ static void pack_q6_k(const uint8_t *block, uint32_t r, uint8_t *chunk) {
       uint8_t *to = chunk + ((4 * n + half) * 32 + r) * 16;
       pack_nibbles(low + 64 * n + 32 * half, to, to + 2 * 32 * 16);
     }
-    pack_pairs(high, n, 0, r, chunk);
-    pack_pairs(high, n, 1, r, chunk);
+    uint8_t *pairs = chunk + (256 + 2 * n * 32 + r) * 16;
+    pack_pairs(high + 32 * n, pairs, pairs + 32 * 16);
   }
   memcpy(chunk + (384 + r) * 16, block + 192, 16);
   memcpy(chunk + 416 * 16 + r * 2, block + 208, 2);

@@ -190,8 +190,11 @@ int hearth_cli_run(const hearth_cli_command *command, int argc, char **argv) {
   else if (strcmp(think, "auto") != 0)
     return hearth_cli_wrong(command, "--think is on, off or auto");
   /* What follows a grammar does so from its first token on. */
-  if (schema || grammar)
+  if (schema || grammar) {
+    if (thinking == EM_THINK_ON)
+      return hearth_cli_wrong(command, "an answer that follows a schema or a grammar leaves no room for thinking");
     thinking = EM_THINK_OFF;
+  }
   if (!has_seed && getrandom(&seed, sizeof seed, 0) != sizeof seed)
     seed = em_now_ns();
 

@@ -179,9 +179,13 @@ fail:
 }
 
 /* What prompts end with where no thinking is wanted and the template opens it all the same: its end. A style without a
- * mark for the beginning would take the answer for thinking. */
+ * mark for the beginning would take the answer for thinking. Of channels the prompt opens the last one, that of
+ * answers.
+ */
 static void close_thinking(em_dialog *dialog) {
   em_reply_style *style = &dialog->styles[EM_THINK_OFF];
+  if (style->syntax == EM_CALLS_CHANNELS)
+    snprintf(dialog->closing, sizeof dialog->closing, "<|channel|>final<|message|>");
   if (!style->opens_thinking)
     return;
   size_t bytes = strlen(style->opened);
@@ -388,9 +392,10 @@ static em_status append_own(em_rendered *rendered, const char *text, em_error *e
   return EM_OK;
 }
 
-/* Whether the prompt ends with what opens thinking. */
+/* Whether the prompt ends with what opens thinking, or a message of channels, which thinking would begin. */
 static bool ends_opened(const em_dialog *dialog, const em_rendered *rendered) {
-  const char *opened = dialog->styles[EM_THINK_AUTO].opened;
+  const em_reply_style *style = &dialog->styles[EM_THINK_AUTO];
+  const char *opened = style->syntax == EM_CALLS_CHANNELS ? "<|start|>assistant" : style->opened;
   size_t bytes = strlen(opened);
   return bytes > 0 && rendered->bytes >= bytes && memcmp(rendered->text + rendered->bytes - bytes, opened, bytes) == 0;
 }

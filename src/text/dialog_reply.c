@@ -96,6 +96,8 @@ em_status em_reply_open(const em_dialog *dialog, const em_reply_params *params, 
                                   .finds_calls = params->tools != NULL,
                                   .keeps_thinking = params->keeps_thinking,
                                   .tools = params->tools};
+  if (params->thinking == EM_THINK_OFF && reply->style->syntax == EM_CALLS_CHANNELS)
+    splitting.start = EM_REPLY_IN_CONTENT;
   EM_TRY(em_splitter_new(&splitting, &reply->splitter, error));
   *out = reply;
   return EM_OK;

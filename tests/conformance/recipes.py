@@ -44,11 +44,10 @@ def inspect(path, *options):
 def check_plan(name, facts, total):
     """The parts of a plan are all of the model; where it does not fit, the sentence says what is missing."""
     if facts["memory"] is None:
-        problem = facts["memory_problem"]
-        check(problem["code"] in ("unsupported", "argument"), f"{name}: {problem['text']}")
-        return f"no plan ({problem['text']})"
+        check(False, f"{name}: no plan, because {facts['memory_problem']['text']}")
+        return "no plan"
     memory, placement = facts["memory"], facts["placement"]
-    check(memory and memory["total_bytes"] > 0, f"{name}: what it needs")
+    check(memory["total_bytes"] > 0, f"{name}: what it needs")
     if placement is None:
         check("memory" in facts["placement_problem"]["text"], f"{name}: why it does not fit")
         return "too big"

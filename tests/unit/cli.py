@@ -166,6 +166,7 @@ def test_bound(model, folder):
     run("run", model, "-p", "x", "--schema", folder + "/none", code=1)
     run("run", model, "-p", "x", "--schema", schema, "--grammar", grammar, code=2)
     run("run", model, "-p", "x", "--think", "deep", code=2)
+    run("run", model, "-p", "x", "--think", "on", "--schema", schema, code=2)
     run("run", model, "-p", "x", "-n", "2", "--think", "off")
 
 

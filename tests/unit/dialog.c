@@ -264,12 +264,24 @@ static void check_thinking_setting(void) {
     em_dialog_free(dialog);
     em_buffer_clear(&source);
   }
-  em_dialog *dialog = open_dialog("{{ messages[0].content }}:<think>\n{# </think> #}", false);
+  /* The channel of answers is opened, and what comes is the answer. */
+  em_dialog *dialog = open_dialog("{{ messages[0].content }}{# <|channel|> <|message|> #}<|start|>assistant", false);
+  em_reply *reply = NULL;
+  em_buffer out = {0};
+  prompts_with(dialog, one, 1, EM_THINK_ON, "q<|start|>assistant");
+  prompts_with(dialog, one, 1, EM_THINK_OFF, "q<|start|>assistant<|channel|>final<|message|>");
+  CHECK_INT(em_reply_open(dialog, &(em_reply_params){.thinking = EM_THINK_OFF}, &reply, NULL), EM_OK);
+  for (const char *text = "So."; *text; text++)
+    CHECK_INT(em_reply_push(reply, (unsigned char)*text, &out), EM_REPLY_GOES_ON);
+  CHECK(em_reply_flush(reply, &out));
+  CHECK_TEXT(out.data, "So.");
+  em_reply_free(reply);
+  em_buffer_clear(&out);
+  em_dialog_free(dialog);
+  dialog = open_dialog("{{ messages[0].content }}:<think>\n{# </think> #}", false);
   CHECK(!em_dialog_knows_thinking(dialog));
   prompts_with(dialog, one, 1, EM_THINK_ON, "q:[260]\n");
   prompts_with(dialog, one, 1, EM_THINK_OFF, "q:[260]\n\n</think>\n\n");
-  em_reply *reply = NULL;
-  em_buffer out = {0};
   CHECK_INT(em_reply_open(dialog, &(em_reply_params){.thinking = EM_THINK_OFF}, &reply, NULL), EM_OK);
   CHECK_INT(em_reply_push(reply, 'y', &out), EM_REPLY_GOES_ON);
   CHECK_TEXT(out.data, "y");

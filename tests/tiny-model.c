@@ -65,11 +65,12 @@ static const char *tensor_name(maker *m, const char *name) {
 
 typedef enum column { COLUMN_RANDOM, COLUMN_CONSTANT, COLUMN_BIAS, ROW_ZERO } column;
 
-/* A matrix of n_rows rows of n_in values with a variance of gain^2 / n_in. */
-static void put_matrix(maker *m, const char *name, uint64_t n_in, uint64_t n_rows, float gain, column how) {
-  float *values = allocate(n_in * n_rows, sizeof *values);
+/* A stack of n matrices (0: one that is no stack) of n_rows rows of n_in values with a variance of gain^2 / n_in. */
+static void put_stack(maker *m, const char *name, uint64_t n_in, uint64_t n_rows, uint64_t n, float gain, column how) {
+  uint64_t n_matrices = n > 0 ? n : 1;
+  float *values = allocate(n_in * n_rows * n_matrices, sizeof *values);
   float scale = gain * sqrtf(3.0f / (float)n_in);
-  for (uint64_t i = 0; i < n_in * n_rows; i++)
+  for (uint64_t i = 0; i < n_in * n_rows * n_matrices; i++)
     values[i] = scale * random_value(m);
   for (uint64_t row = 0; row < n_rows; row++) {
     float *first = values + row * n_in;
@@ -80,11 +81,15 @@ static void put_matrix(maker *m, const char *name, uint64_t n_in, uint64_t n_row
                : row == TINY_EOS && m->model.end_logit != 0 ? m->model.end_logit
                                                             : -1000;
   }
-  if (how == ROW_ZERO)
-    memset(values, 0, n_in * sizeof *values);
-  uint64_t dims[2] = {n_in, n_rows};
-  em_gguf_put_tensor_f32(m->writer, tensor_name(m, name), m->model.type, 2, dims, values);
+  for (uint64_t i = 0; i < n_matrices && how == ROW_ZERO; i++)
+    memset(values + i * n_in * n_rows, 0, n_in * sizeof *values);
+  uint64_t dims[3] = {n_in, n_rows, n};
+  em_gguf_put_tensor_f32(m->writer, tensor_name(m, name), m->model.type, n > 0 ? 3 : 2, dims, values);
   free(values);
+}
+
+static void put_matrix(maker *m, const char *name, uint64_t n_in, uint64_t n_rows, float gain, column how) {
+  put_stack(m, name, n_in, n_rows, 0, gain, how);
 }
 
 static void put_vector(maker *m, const char *name, uint64_t n, float middle, float spread) {
@@ -150,28 +155,147 @@ static void put_tokenizer(maker *m) {
   free(pieces);
 }
 
-static void put_layer(maker *m, uint32_t layer) {
+/* --- Layers ------------------------------------------------------------------------------------------------------- */
+
+static bool is_of(const maker *m, const char *architecture) {
+  return strcmp(m->model.architecture, architecture) == 0;
+}
+
+static bool has_experts(const maker *m) {
+  return is_of(m, "qwen3moe") || is_of(m, "deepseek2");
+}
+
+static void put_attention(maker *m) {
   const tiny_model *t = &m->model;
-  uint64_t embd = t->n_embd, dim = embd / t->n_heads, q = embd, kv = t->n_kv_heads * dim, ff = t->n_ff;
-  snprintf(m->prefix, sizeof m->prefix, "blk.%u.", layer);
-  put_vector(m, "attn_norm.weight", embd, 1, 0.2f);
-  put_matrix(m, "attn_q.weight", embd, q, 1.5f, COLUMN_RANDOM);
+  uint64_t embd = t->n_embd, dim = embd / t->n_heads, q = embd, kv = t->n_kv_heads * dim;
+  bool has_gates = is_of(m, "qwen35");
+  put_matrix(m, "attn_q.weight", embd, has_gates ? 2 * q : q, 1.5f, COLUMN_RANDOM);
   put_matrix(m, "attn_k.weight", embd, kv, 1.5f, COLUMN_RANDOM);
   put_matrix(m, "attn_v.weight", embd, kv, 1.5f, COLUMN_RANDOM);
-  if (strcmp(t->architecture, "qwen2") == 0) {
+  if (is_of(m, "qwen2")) {
     put_vector(m, "attn_q.bias", q, 0, 0.5f);
     put_vector(m, "attn_k.bias", kv, 0, 0.5f);
     put_vector(m, "attn_v.bias", kv, 0, 0.5f);
-  } else if (strcmp(t->architecture, "qwen3") == 0) {
+  } else if (!is_of(m, "llama")) {
     put_vector(m, "attn_q_norm.weight", dim, 1, 0.2f);
     put_vector(m, "attn_k_norm.weight", dim, 1, 0.2f);
   }
   put_matrix(m, "attn_output.weight", q, embd, 1, ROW_ZERO);
-  put_vector(m, "ffn_norm.weight", embd, 1, 0.2f);
-  put_matrix(m, "ffn_gate.weight", embd, ff, 1, COLUMN_RANDOM);
-  put_matrix(m, "ffn_up.weight", embd, ff, 1, COLUMN_RANDOM);
-  put_matrix(m, "ffn_down.weight", ff, embd, 1, ROW_ZERO);
+}
+
+static void put_latent_attention(maker *m) {
+  const tiny_model *t = &m->model;
+  uint64_t embd = t->n_embd, heads = t->n_heads;
+  put_matrix(m, "attn_q_a.weight", embd, TINY_RANK, 1, COLUMN_RANDOM);
+  put_vector(m, "attn_q_a_norm.weight", TINY_RANK, 1, 0.2f);
+  put_matrix(m, "attn_q_b.weight", TINY_RANK, heads * 2 * TINY_ROT, 1.5f, COLUMN_RANDOM);
+  put_matrix(m, "attn_kv_a_mqa.weight", embd, TINY_RANK + TINY_ROT, 1, COLUMN_RANDOM);
+  put_vector(m, "attn_kv_a_norm.weight", TINY_RANK, 1, 0.2f);
+  em_type type = m->model.type; /* rows of TINY_ROT values are no whole block of most types */
+  m->model.type = EM_TYPE_F32;
+  put_stack(m, "attn_k_b.weight", TINY_ROT, TINY_RANK, heads, 1, COLUMN_RANDOM);
+  m->model.type = type;
+  put_stack(m, "attn_v_b.weight", TINY_RANK, TINY_VALUE, heads, 1, COLUMN_RANDOM);
+  put_matrix(m, "attn_output.weight", heads * TINY_VALUE, embd, 1, ROW_ZERO);
+}
+
+/* As many value heads as the model has heads, and half as many key heads. */
+static void put_delta_net(maker *m) {
+  const tiny_model *t = &m->model;
+  uint64_t embd = t->n_embd, n_v = t->n_heads, dim = embd / n_v, channels = 2 * embd;
+  put_matrix(m, "attn_qkv.weight", embd, channels, 1.5f, COLUMN_RANDOM);
+  put_matrix(m, "attn_gate.weight", embd, embd, 1.5f, COLUMN_RANDOM);
+  put_matrix(m, "ssm_beta.weight", embd, n_v, 1.5f, COLUMN_RANDOM);
+  put_matrix(m, "ssm_alpha.weight", embd, n_v, 1.5f, COLUMN_RANDOM);
+  em_type type = m->model.type;
+  m->model.type = EM_TYPE_F32;
+  put_matrix(m, "ssm_conv1d.weight", TINY_CONV, channels, 2, COLUMN_RANDOM);
+  m->model.type = type;
+  put_vector(m, "ssm_a", n_v, -1, 0.8f);
+  put_vector(m, "ssm_dt.bias", n_v, 0, 1);
+  put_vector(m, "ssm_norm.weight", dim, 1, 0.2f);
+  put_matrix(m, "ssm_out.weight", embd, embd, 1, ROW_ZERO);
+}
+
+static void put_feed_forward(maker *m, const char *end, uint64_t n_experts, uint64_t ff) {
+  uint64_t embd = m->model.n_embd;
+  char name[32];
+  snprintf(name, sizeof name, "ffn_gate%s.weight", end);
+  put_stack(m, name, embd, ff, n_experts, 1, COLUMN_RANDOM);
+  snprintf(name, sizeof name, "ffn_up%s.weight", end);
+  put_stack(m, name, embd, ff, n_experts, 1, COLUMN_RANDOM);
+  snprintf(name, sizeof name, "ffn_down%s.weight", end);
+  put_stack(m, name, ff, embd, n_experts, 1, ROW_ZERO);
+}
+
+/* A norm behind a part that adds to the row; its first value is 0, as that of what it norms. */
+static void put_post_norm(maker *m, const char *name) {
+  put_vector(m, name, m->model.n_embd, 1, 0.2f);
+}
+
+static void put_layer(maker *m, uint32_t layer) {
+  const tiny_model *t = &m->model;
+  uint64_t embd = t->n_embd;
+  snprintf(m->prefix, sizeof m->prefix, "blk.%u.", layer);
+  put_vector(m, "attn_norm.weight", embd, 1, 0.2f);
+  if (is_of(m, "deepseek2"))
+    put_latent_attention(m);
+  else if (is_of(m, "qwen35") && layer % 2 == 0)
+    put_delta_net(m);
+  else
+    put_attention(m);
+  if (is_of(m, "gemma3")) {
+    put_post_norm(m, "post_attention_norm.weight");
+    put_post_norm(m, "post_ffw_norm.weight");
+  }
+  put_vector(m, is_of(m, "qwen35") ? "post_attention_norm.weight" : "ffn_norm.weight", embd, 1, 0.2f);
+  if (has_experts(m) && !(is_of(m, "deepseek2") && layer == 0)) {
+    put_matrix(m, "ffn_gate_inp.weight", embd, TINY_EXPERTS, 2, COLUMN_RANDOM);
+    put_feed_forward(m, "_exps", TINY_EXPERTS, t->n_ff);
+    if (is_of(m, "deepseek2")) {
+      put_vector(m, "exp_probs_b.bias", TINY_EXPERTS, 0, 0.3f);
+      put_feed_forward(m, "_shexp", 0, t->n_ff);
+    }
+  } else {
+    put_feed_forward(m, "", 0, t->n_ff);
+  }
   m->prefix[0] = 0;
+}
+
+/* The keys that only some families have. */
+static void put_own_keys(maker *m) {
+  const tiny_model *t = &m->model;
+  uint32_t dim = t->n_embd / t->n_heads;
+  if (has_experts(m)) {
+    em_gguf_put_u32(m->writer, key(m, "expert_count"), TINY_EXPERTS);
+    em_gguf_put_u32(m->writer, key(m, "expert_used_count"), TINY_EXPERTS_USED);
+    em_gguf_put_u32(m->writer, key(m, "expert_feed_forward_length"), t->n_ff);
+  }
+  if (is_of(m, "deepseek2")) {
+    em_gguf_put_u32(m->writer, key(m, "leading_dense_block_count"), 1);
+    em_gguf_put_u32(m->writer, key(m, "expert_shared_count"), 1);
+    em_gguf_put_u32(m->writer, key(m, "expert_gating_func"), 2);
+    em_gguf_put_bool(m->writer, key(m, "expert_weights_norm"), true);
+    em_gguf_put_f32(m->writer, key(m, "expert_weights_scale"), 1.5f);
+    em_gguf_put_u32(m->writer, key(m, "attention.q_lora_rank"), TINY_RANK);
+    em_gguf_put_u32(m->writer, key(m, "attention.kv_lora_rank"), TINY_RANK);
+    em_gguf_put_u32(m->writer, key(m, "attention.key_length"), TINY_RANK + TINY_ROT);
+    em_gguf_put_u32(m->writer, key(m, "attention.value_length"), TINY_RANK);
+    em_gguf_put_u32(m->writer, key(m, "attention.key_length_mla"), 2 * TINY_ROT);
+    em_gguf_put_u32(m->writer, key(m, "attention.value_length_mla"), TINY_VALUE);
+    em_gguf_put_u32(m->writer, key(m, "rope.dimension_count"), TINY_ROT);
+  } else if (is_of(m, "qwen35")) {
+    em_gguf_put_u32(m->writer, key(m, "ssm.conv_kernel"), TINY_CONV);
+    em_gguf_put_u32(m->writer, key(m, "ssm.state_size"), dim);
+    em_gguf_put_u32(m->writer, key(m, "ssm.group_count"), t->n_heads / 2);
+    em_gguf_put_u32(m->writer, key(m, "ssm.time_step_rank"), t->n_heads);
+    em_gguf_put_u32(m->writer, key(m, "ssm.inner_size"), t->n_embd);
+    em_gguf_put_u32(m->writer, key(m, "full_attention_interval"), 2);
+    em_gguf_put_u32(m->writer, key(m, "rope.dimension_count"), dim / 2);
+  } else if (is_of(m, "gemma3")) {
+    em_gguf_put_u32(m->writer, key(m, "attention.sliding_window"), TINY_WINDOW);
+    em_gguf_put_u32(m->writer, key(m, "attention.sliding_window_pattern"), 2);
+  }
 }
 
 static void fill_defaults(tiny_model *t) {
@@ -211,9 +335,10 @@ static em_gguf_writer *write_model(const tiny_model *model) {
   em_gguf_put_u32(m.writer, key(&m, "block_count"), t->n_layers);
   em_gguf_put_u32(m.writer, key(&m, "feed_forward_length"), t->n_ff);
   em_gguf_put_u32(m.writer, key(&m, "attention.head_count"), t->n_heads);
-  em_gguf_put_u32(m.writer, key(&m, "attention.head_count_kv"), t->n_kv_heads);
+  em_gguf_put_u32(m.writer, key(&m, "attention.head_count_kv"), is_of(&m, "deepseek2") ? 1 : t->n_kv_heads);
   em_gguf_put_f32(m.writer, key(&m, "attention.layer_norm_rms_epsilon"), 1e-5f);
   em_gguf_put_f32(m.writer, key(&m, "rope.freq_base"), 10000);
+  put_own_keys(&m);
   put_tokenizer(&m);
   put_matrix(&m, "token_embd.weight", t->n_embd, t->n_vocab, sqrtf((float)t->n_embd), COLUMN_CONSTANT);
   put_vector(&m, "output_norm.weight", t->n_embd, 1, 0);

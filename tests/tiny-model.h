@@ -7,7 +7,9 @@
 #include "gguf/gguf.h"
 
 typedef struct tiny_model {
-  const char *architecture;                             /* "llama", "qwen2" or "qwen3"; NULL: "llama" */
+  const char *architecture; /* dense: "llama", "qwen2", "qwen3"; with experts "qwen3moe"; with recurrent layers "qwen35";
+                               with latent attention and experts "deepseek2"; with sliding windows "gemma3".
+                               NULL: "llama" */
   uint32_t n_layers, n_embd, n_heads, n_kv_heads, n_ff; /* 0: 2, 64, 4, 2, 128; n_embd is a multiple of n_heads */
   uint32_t context_tokens;                              /* 0: 2048 */
   uint32_t n_vocab;                                     /* 0: 512; at least 384 */
@@ -21,6 +23,15 @@ typedef struct tiny_model {
 
 #define TINY_BOS 1
 #define TINY_EOS 2
+
+/* Of the models that have such. */
+#define TINY_EXPERTS 8
+#define TINY_EXPERTS_USED 2
+#define TINY_RANK 256 /* of queries and of what is cached */
+#define TINY_ROT 16   /* rotated values of a head, which are half of it */
+#define TINY_VALUE 64 /* values of a head that it gives */
+#define TINY_CONV 4
+#define TINY_WINDOW 24
 
 /* The file's bytes, which the caller frees. Exits the program when it fails. */
 char *tiny_model_make(const tiny_model *model, size_t *bytes);

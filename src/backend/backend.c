@@ -350,6 +350,21 @@ static bool has_new_factors(const em_program_desc *desc, uint32_t stage) {
   return is_new;
 }
 
+/* Whether an earlier stage of the same layer, or an earlier part of this stage, reads the same weights: the norm before
+ * parts that stand side by side, the factor of a tensor that is used in parts. */
+static bool is_read_before(const em_program_desc *desc, uint32_t stage, uint32_t n_read, const weights_read *read) {
+  for (uint32_t i = 0; i < n_read; i++)
+    if (read[i].weights == read[n_read].weights)
+      return true;
+  for (uint32_t i = stage; i-- > 0 && desc->stages[i].layer == desc->stages[stage].layer;) {
+    weights_read before[MAX_READ];
+    for (uint32_t j = weights_of(&desc->stages[i], before); j-- > 0;)
+      if (before[j].weights == read[n_read].weights && before[j].reading == READ_ONCE)
+        return true;
+  }
+  return false;
+}
+
 /* Whether a stage runs for output rows only. */
 static bool is_of_outputs(const em_program_desc *desc, const em_stage *stage) {
   return (stage->kind == EM_STAGE_LINEAR && stage->linear.outputs_only) ||
@@ -386,7 +401,8 @@ static void count_bytes(em_program *program) {
     for (uint32_t j = weights_of(stage, read); j-- > 0;) {
       uint64_t bytes = file_bytes(read[j].weights);
       if (bytes == 0 || read[j].reading == READ_CHOSEN ||
-          (read[j].reading == READ_FACTORS && !has_new_factors(desc, i)))
+          (read[j].reading == READ_FACTORS && !has_new_factors(desc, i)) ||
+          (read[j].reading == READ_ONCE && is_read_before(desc, i, j, read)))
         continue;
       if (read[j].reading == READ_ROWS)
         program->row_bytes += bytes / read[j].weights->n_rows;

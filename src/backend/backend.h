@@ -331,7 +331,7 @@ typedef struct em_stage_norm {
 } em_stage_norm;
 
 /* out[r, i] = act(gate[r, gate_offset + i]) * x[r, i], i < the width of x and out; is_scalar: gate[r, gate_offset] for every i.
- * act takes one part. out may be x. */
+ * act takes one part; EM_ACT_NONE: act(g) = g. out may be x. */
 typedef struct em_stage_gate {
   em_value x, gate;
   uint32_t gate_offset;

@@ -287,7 +287,7 @@ static em_status check_gate(const checked *c) {
   uint64_t n = s->is_scalar ? 1 : value_of(c, s->x)->width;
   if (s->gate_offset + n > value_of(c, s->gate)->width)
     return refuse(c, "the gate is shorter than the input");
-  if (s->activation == EM_ACT_NONE || !takes_parts(s->activation, 1))
+  if (!takes_parts(s->activation, 1))
     return refuse(c, "a gate's activation takes one part");
   if (meets_out(c, s->x, s->out) || values_meet(c, s->gate, s->out))
     return refuse(c, "the output overlaps the input or the gate");

@@ -131,7 +131,8 @@ em_value em_build_heads(const em_model *model, em_builder *builder, int32_t numb
   const em_layer *layer = &hparams->layers[number];
   uint64_t q_width = (uint64_t)layer->n_heads * layer->k_dim, k_width = (uint64_t)layer->n_kv_heads * layer->k_dim;
   uint64_t width = q_width;
-  em_rope_attention what = {.k_norm = EM_SLOT_ATTN_K_NORM, .norm_v = hparams->norms_values};
+  em_rope_attention what = {.k_norm = EM_SLOT_ATTN_K_NORM,
+                            .norm_v = hparams->norms_values && !(layer->parts & EM_LAYER_BORROWS_KV)};
 
   em_stage_linear linear = {
       .x = x,

@@ -53,7 +53,8 @@ static void on_log(void *user, em_log_level level, const char *text) {
   CHECK(level < EM_LOG_WARNING);
 }
 
-/* gpu_layers: on the graphics device, and the others on the processor; -1: not said. */
+/* gpu_layers: on the graphics device, and the others on the processor; -1: not said. NULL where a graphics device
+ * cannot run the model's stages yet, which is said. */
 static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *device, int gpu_layers, em_type kv_type,
                               uint32_t batch) {
   em_engine_params params = {
@@ -66,7 +67,12 @@ static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *devi
   };
   em_engine *engine = NULL;
   em_error error = {0};
-  if (em_engine_open(gguf, &params, NULL, NULL, &engine, &error) != EM_OK)
+  em_status status = em_engine_open(gguf, &params, NULL, NULL, &engine, &error);
+  if (status == EM_ERR_UNSUPPORTED && device->kind == EM_DEVICE_VULKAN) {
+    printf("cannot run yet: %s\n", error.text);
+    return NULL;
+  }
+  if (status != EM_OK)
     fprintf(stderr, "%s\n", error.text);
   CHECK(engine != NULL);
   return engine;
@@ -148,8 +154,9 @@ static void check_greedy(em_engine *engine, const int32_t *prompt, uint32_t n) {
 
 /* --- The families ------------------------------------------------------------------------------------------------- */
 
-/* shared_layers: of the model, those on a graphics device where it is shared with the processor. */
-static void check_arch(const char *name, int shared_layers) {
+/* shared_layers: of the model, those on a graphics device where it is shared with the processor; -1: it cannot be
+ * shared. limit: of the error where steps of many rows sum as small ones do. */
+static void check_arch(const char *name, int shared_layers, double limit) {
   em_error error = {0};
   char file[64];
   snprintf(file, sizeof file, "arch-tiny/%s.gguf", name);
@@ -169,7 +176,7 @@ static void check_arch(const char *name, int shared_layers) {
   static float values[N_TOKENS * N_VOCAB], first[N_TOKENS * N_VOCAB];
   for (int d = 0; gguf && expected && d < n_devices; d++) {
     /* With both kinds of cache, then shared with the processor. */
-    for (int run = 0; run < (devices[d].kind == EM_DEVICE_VULKAN ? 3 : 2); run++) {
+    for (int run = 0; run < (devices[d].kind == EM_DEVICE_VULKAN && shared_layers >= 0 ? 3 : 2); run++) {
       int kv = run == 1, gpu_layers = run < 2 ? -1 : shared_layers;
       em_engine *engine = open_engine(gguf, &devices[d], gpu_layers, kv == 0 ? EM_TYPE_F32 : EM_TYPE_F16, 48);
       if (engine && gpu_layers >= 0)
@@ -183,7 +190,7 @@ static void check_arch(const char *name, int shared_layers) {
         double e = nmse(values, (const float *)expected, N_TOKENS * N_VOCAB);
         printf("%-11s %-8s layers %2d kv %s batch %2u: NMSE %.2e\n", name, device_names[d], gpu_layers,
                kv == 0 ? "f32" : "f16", batches[b], e);
-        CHECK(e <= (kv == 1 ? 1e-5 : one_order[d] ? 1e-9 : 1e-6));
+        CHECK(e <= (kv == 1 ? 1e-5 : one_order[d] ? limit : fmax(limit, 1e-6)));
         /* How the tokens are cut into steps must not change a bit. */
         if (b == 0)
           memcpy(first, values, sizeof first);
@@ -281,9 +288,14 @@ int main(void) {
   setenv("VK_LOADER_LAYERS_ENABLE", "*validation*", 0);
   em_log_set(on_log, NULL);
   list_devices();
-  check_arch("llama", 1);
-  check_arch("qwen2-tied", 2);
-  check_arch("qwen3", 1);
+  static const char *const names[] = {"llama",      "qwen2-tied", "qwen3",         "qwen3moe", "qwen3next",
+                                      "qwen35",     "qwen35moe",  "glm4",          "glm4moe",  "gpt-oss",
+                                      "minimax-m2", "deepseek2",  "phi3-longrope", "smollm3",  "mistral3"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    check_arch(names[i], 1 + (int)(i % 2), 1e-9);
+  /* These were computed with a table of 16-bit floats for gelu. */
+  check_arch("gemma4-moe", 2, 1e-6);
+  check_arch("gemma4-ple", -1, 1e-6);
   check_stories();
   return check_done();
 }

@@ -169,7 +169,8 @@ static const em_type types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_
 #define N_TYPES (sizeof types / sizeof *types)
 
 /* The cases of a format, alone and beside another. */
-static uint32_t make_cases(size_t i, linear_case out[4]) {
+#define MAX_CASES 5
+static uint32_t make_cases(size_t i, linear_case out[MAX_CASES]) {
   const em_type t = types[i], other = types[(i + 3) % N_TYPES];
   const uint32_t block = em_type_get(t)->block_len;
   const uint32_t odd = block == 1 ? 100 : block == 32 ? 1056 : 768;
@@ -177,7 +178,10 @@ static uint32_t make_cases(size_t i, linear_case out[4]) {
   out[1] = (linear_case){{t, other, t}, 512, {70, 1, 33}, 3, .bias = true};
   out[2] = (linear_case){{t, t}, block == 1 ? 36 : block, {37, 37}, 2, .norm = true, .bias = true, .swiglu = true};
   out[3] = (linear_case){{t, other}, 256, {64, 5}, 2, .outputs_only = true};
-  return 4;
+  if (t != EM_TYPE_Q4_K)
+    return 4;
+  out[4] = (linear_case){{t, t, EM_TYPE_Q6_K}, 512, {70, 1, 33}, 3, .bias = true}; /* this pair has kernels of its own */
+  return 5;
 }
 
 /* Big steps round otherwise only where another kernel takes them by itself: on hardware that is quick in it. */
@@ -227,7 +231,7 @@ int main(int argc, char **argv) {
       em_backend_close(backend);
       SKIP("the device cannot run the %s kernel", argv[1]);
     }
-    linear_case cases[4];
+    linear_case cases[MAX_CASES];
     uint32_t n = make_cases(i, cases);
     for (uint32_t k = 0; k < n; k++) {
       subject s = make_subject(&cases[k]);

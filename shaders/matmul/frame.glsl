@@ -22,7 +22,7 @@ const uint ROWS = 32u / LANES; // of an invocation
 shared float partial[SPLIT * 32u * COLUMNS];
 
 float sums[COLUMNS * ROWS];
-float gates[SWIGLU ? COLUMNS * ROWS : 1u];
+float gates[GATED ? COLUMNS * ROWS : 1u];
 uint column[COLUMNS]; // rows of x; the last one again where there are fewer
 
 // Of each row: what was loaded, and how its fields become weights: field * scale - offset.
@@ -110,7 +110,7 @@ void main() {
   clear();
   run_part(r, split);
   reduce(r, split);
-  if (SWIGLU) {
+  if (GATED) {
     [[unroll]] for (uint i = 0u; i < COLUMNS * ROWS; i++)
       gates[i] = sums[i];
     clear();
@@ -126,7 +126,7 @@ void main() {
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
       if (first + c >= n)
         break;
-      finish(first + c, row, SWIGLU ? gates[c * ROWS + i] : sums[c * ROWS + i], sums[c * ROWS + i]);
+      finish(first + c, row, GATED ? gates[c * ROWS + i] : sums[c * ROWS + i], sums[c * ROWS + i]);
     }
   }
 }

@@ -19,7 +19,7 @@ const uint STRIDE = 40u; // of a row of 32 halves in shared memory; not 32, so t
 shared float16_t w_tile[32u * STRIDE];
 shared float16_t x_tile[64u * STRIDE];
 shared float y_tile[64u * 32u]; // [column][row]
-float gates[SWIGLU ? 64u * 32u / LANES : 1u];
+float gates[GATED ? 64u * 32u / LANES : 1u];
 
 // Values 8 p .. 8 p + 7 of the group of 32 at k of row r.
 void decode(uint format, Words4 from, uint t, uint r, uint k, uint p, out vec4 a, out vec4 b) {
@@ -121,7 +121,7 @@ void main() {
     multiply(FORMAT_B, push.w[1], tile, first, n);
   else if (PARTS > 2u)
     multiply(FORMAT_C, push.w[2], tile, first, n);
-  if (SWIGLU) {
+  if (GATED) {
     [[unroll]] for (uint i = 0u; i < 64u * 32u / LANES; i++)
       gates[i] = y_tile[i * LANES + lane];
     barrier();
@@ -130,6 +130,6 @@ void main() {
   [[dont_unroll]] for (uint i = 0u; i < 64u * 32u / LANES; i++) {
     const uint at = i * LANES + lane, c = first + at / 32u, row = tile * 32u + at % 32u;
     if (c < n && row < push.rows[part])
-      finish(c, row, SWIGLU ? gates[i] : y_tile[at], y_tile[at]);
+      finish(c, row, GATED ? gates[i] : y_tile[at], y_tile[at]);
   }
 }

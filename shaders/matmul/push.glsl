@@ -2,6 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
+#include "../common/activations.glsl"
 
 #ifdef FORMAT // compiled for this one alone, because what is left out here need not be taken apart by a driver
 const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT;
@@ -11,7 +12,9 @@ layout(constant_id = 3) const uint FORMAT_B = 0u; // of the second
 layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
 #endif
 layout(constant_id = 5) const uint PARTS = 1u;
-layout(constant_id = 6) const bool SWIGLU = false;
+layout(constant_id = 6) const uint ACTIVATION = 0u;
+const bool GATED = ACTIVATION == ACT_SWIGLU || ACTIVATION == ACT_GEGLU || ACTIVATION == ACT_SWIGLU_OAI; // of two parts
+layout(constant_id = 10) const bool SCALED = false; // scales and softcap say something
 
 layout(push_constant, scalar) uniform Push {
   Words4 w[3];
@@ -25,6 +28,8 @@ layout(push_constant, scalar) uniform Push {
   uint y_width;
   uint first_row;      // the first row of part 0's output inside y
   uint outputs_only;   // 1: as many columns as the step has outputs
+  float scales[2];     // of the sums; of a pair's. Without an activation the second multiplies what has its bias
+  float softcap;       // 0: none
 } push;
 
 uint part;  // of the stage's matrices
@@ -36,7 +41,7 @@ void locate() {
   tile = gl_WorkGroupID.y;
   part = 0u;
   y_row = push.first_row;
-  if (!SWIGLU && PARTS > 1u) {
+  if (!GATED && PARTS > 1u) {
     uint tiles = (push.rows[0] + 31u) / 32u;
     if (tile >= tiles) {
       tile -= tiles;
@@ -63,8 +68,15 @@ float bias_of(uint i, uint row) {
 // Writes the sum of a row of the part, and of a SwiGLU's second part, for a column.
 void finish(uint c, uint row, float sum, float up) {
   const uint at = c * push.y_width + y_row + row;
-  float value = sum + bias_of(part, row);
-  if (SWIGLU)
-    value = value / (1.0 + exp(-value)) * (up + bias_of(1u, row));
+  float value = (SCALED ? sum * push.scales[0] : sum) + bias_of(part, row);
+  if (GATED)
+    value = activate(ACTIVATION, value, (SCALED ? up * push.scales[1] : up) + bias_of(1u, row));
+  else if (ACTIVATION != ACT_NONE)
+    value = activate(ACTIVATION, value, 0.0);
+  else if (SCALED) {
+    value *= push.scales[1];
+    if (push.softcap != 0.0)
+      value = push.softcap * tanh(value / push.softcap);
+  }
   push.y.v[at] = uvec2(push.residual) == uvec2(0u) ? value : value + push.residual.v[at];
 }

@@ -1,10 +1,11 @@
 #version 460
-// out[r, :] = scale * table[token[r], :]; one invocation decodes 8 values (4 of an F32 table).
+// out[r, :] = scale * table[token[r], :]; one invocation decodes 8 values (4 of an F32 table). Otherwise than of tokens the row is added.
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
 
 layout(constant_id = 0) const uint FORMAT = 0u;
+layout(constant_id = 1) const uint SOURCE = 0u; // of the table's row: 0 the token, 1 the position, 2 the first row for all
 layout(local_size_x = 64) in;
 
 layout(push_constant, scalar) uniform Push {
@@ -14,10 +15,13 @@ layout(push_constant, scalar) uniform Push {
   uint n_in;
   uint segment_tiles;
   float scale;
+  uint n_rows; // of the table
 } push;
 
 void store4(uint at, vec4 value) {
   value *= push.scale;
+  if (SOURCE != 0u)
+    value += vec4(push.y.v[at], push.y.v[at + 1u], push.y.v[at + 2u], push.y.v[at + 3u]);
   push.y.v[at] = value.x;
   push.y.v[at + 1u] = value.y;
   push.y.v[at + 2u] = value.z;
@@ -31,7 +35,9 @@ void main() {
   const uint k = gl_GlobalInvocationID.x * 8u;
   if (k >= push.n_in)
     return;
-  const uint token = push.step.v[push.step.v[STEP_TOKENS] + row];
+  const uint token = SOURCE == 0u   ? push.step.v[push.step.v[STEP_TOKENS] + row]
+                     : SOURCE == 1u ? min(push.step.v[push.step.v[STEP_POSITIONS] + row], push.n_rows - 1u)
+                                    : 0u;
   const uint r = token % TILE_ROWS;
   const uint tile = token / TILE_ROWS;
   Words4 w = Words4(push.segments.v[tile / push.segment_tiles]);

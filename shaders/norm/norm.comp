@@ -1,5 +1,6 @@
 #version 460
-// y[i, :] = w * x[r, :] / sqrt(mean(x[r, :]^2) + eps); r = i, or the i-th output's row. One workgroup a row.
+// y[i, :] = w * x[r, :] / sqrt(mean(x[r, :]^2) + eps); r = i, or the i-th output's row. One workgroup a row. LAYER: of x less its
+// mean, plus bias.
 // w at address 0: the row is only copied (gathering the outputs). FORM says what y is:
 //   FLOATS  float32
 //   BYTES   of each group of 32 values two vectors of int8 = round(value / scale), scale = largest / 127, and one vector: scale,
@@ -11,6 +12,7 @@
 
 const uint FLOATS = 0u, BYTES = 1u, HALVES = 2u;
 layout(constant_id = 0) const uint FORM = 0u;
+layout(constant_id = 1) const bool LAYER = false;
 layout(local_size_x = 128) in;
 
 layout(push_constant, scalar) uniform Push {
@@ -21,9 +23,18 @@ layout(push_constant, scalar) uniform Push {
   uint n;
   float eps;
   uint outputs_only;
+  Floats bias; // or address 0
 } push;
 
 shared float sums[128];
+float middle = 0.0; // of a row's values, with LAYER
+
+// Value k of a row that is normed.
+float normed(float x, uint k, float factor) {
+  if (!LAYER)
+    return push.w.v[k] * (x * factor);
+  return push.w.v[k] * ((x - middle) * factor) + (uvec2(push.bias) == uvec2(0u) ? 0.0 : push.bias.v[k]);
+}
 
 // Quantises the row's groups; scaled by factor and, where there are, the weights.
 void quantise(uint from, uint to, uint lane, float factor) {
@@ -34,7 +45,7 @@ void quantise(uint from, uint to, uint lane, float factor) {
     [[unroll]] for (uint k = 0u; k < 32u; k++) {
       float value = push.x.v[from + group * 32u + k];
       if (weighted)
-        value = push.w.v[group * 32u + k] * (value * factor);
+        value = normed(value, group * 32u + k, factor);
       values[k] = value;
       largest = max(largest, abs(value));
     }
@@ -70,7 +81,7 @@ void halve(uint from, uint to, uint lane, float factor) {
       const uint at = min(group * 32u + k, push.n - 1u);
       float value = push.x.v[from + at];
       if (weighted)
-        value = push.w.v[at] * (value * factor);
+        value = normed(value, at, factor);
       values[k] = group * 32u + k < push.n ? value : 0.0;
       largest = max(largest, abs(values[k]));
     }
@@ -114,8 +125,24 @@ void main() {
     return;
   }
   float sum = 0.0;
+  if (LAYER) {
+    for (uint k = lane; k < push.n; k += 128u)
+      sum += push.x.v[from + k];
+    sums[lane] = sum;
+    barrier();
+    [[unroll]] for (uint half_ = 64u; half_ > 0u; half_ >>= 1) {
+      if (lane < half_)
+        sums[lane] += sums[lane + half_];
+      barrier();
+    }
+    middle = sums[0] / float(push.n);
+    sum = 0.0;
+    barrier();
+  }
   for (uint k = lane; k < push.n; k += 128u) {
     float value = push.x.v[from + k];
+    if (LAYER)
+      value -= middle;
     sum = fma(value, value, sum);
   }
   sums[lane] = sum;
@@ -133,5 +160,5 @@ void main() {
   if (FORM != FLOATS)
     return;
   for (uint k = lane; k < push.n; k += 128u)
-    push.y.v[to + k] = push.w.v[k] * (push.x.v[from + k] * factor);
+    push.y.v[to + k] = normed(push.x.v[from + k], k, factor);
 }

@@ -14,7 +14,8 @@ typedef struct sizes {
 
 static bool same_rope(const em_rope *a, const em_rope *b) {
   return a->n_rot == b->n_rot && a->base == b->base && a->freq_scale == b->freq_scale && a->magnitude == b->magnitude &&
-         a->factors == b->factors;
+         a->factors == b->factors && a->ext_factor == b->ext_factor && a->ramp_low == b->ramp_low &&
+         a->ramp_high == b->ramp_high;
 }
 
 uint32_t em_vk_rotation_index(const em_program_desc *desc, uint32_t stage, bool *is_new) {
@@ -48,7 +49,7 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
   uint64_t width_normed = 0, rows_normed = 0, rotation_values = 0;
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     const em_stage *stage = &desc->stages[i];
-    out->max_dispatches += 2;
+    out->max_dispatches += 3;
     if (stage->kind == EM_STAGE_INPUT)
       out->input = (uint64_t)desc->max_rows * desc->values[stage->input.out].width;
     if (stage->kind == EM_STAGE_LINEAR) {
@@ -141,9 +142,13 @@ static em_status make_rotations(em_vulkan_program *program, em_error *error) {
       return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
     program->n_rotations++;
     const float *factors = rope->factors ? ((const em_vulkan_weights *)rope->factors)->host : NULL;
-    for (uint32_t k = 0; k < rope->n_rot / 2; k++)
-      table->inverse[k] = (double)rope->freq_scale * pow((double)rope->base, -2.0 * k / rope->n_rot) /
+    for (uint32_t k = 0; k < rope->n_rot / 2; k++) {
+      double range = fmax(0.001, (double)rope->ramp_high - (double)rope->ramp_low);
+      double ramp = fmin(fmax((k - (double)rope->ramp_low) / range, 0.0), 1.0);
+      double kept = (double)rope->ext_factor * (1.0 - ramp), scale = (double)rope->freq_scale;
+      table->inverse[k] = (scale * (1.0 - kept) + kept) * pow((double)rope->base, -2.0 * k / rope->n_rot) /
                           (factors ? (double)factors[k] : 1.0);
+    }
   }
   return EM_OK;
 }

@@ -6,6 +6,7 @@ typedef struct push_embed {
   VkDeviceAddress segments, y, step;
   uint32_t n_in, segment_tiles;
   float scale;
+  uint32_t n_rows;
 } push_embed;
 
 typedef struct push_norm {
@@ -13,17 +14,33 @@ typedef struct push_norm {
   uint32_t n;
   float eps;
   uint32_t outputs_only;
+  VkDeviceAddress bias;
 } push_norm;
+
+typedef struct push_post {
+  VkDeviceAddress x, w, bias, residual, by, y, step;
+  uint32_t n, width, outputs;
+  float eps, scale;
+} push_post;
+
+typedef struct push_gate {
+  VkDeviceAddress x, gate, y, step;
+  uint32_t width, gate_width, is_scalar, outputs;
+} push_gate;
 
 typedef struct push_linear {
   VkDeviceAddress w[3], bias[3], x, y, residual, step;
   uint32_t n_in, rows[3], y_width, first_row, outputs_only;
+  float scales[2], softcap;
 } push_linear;
 
 typedef struct push_store {
   VkDeviceAddress qkv, q_norm, k_norm, keys, values, step;
   uint32_t n_heads, n_kv_heads, k_dim, v_dim, n_rot, rotation_table, max_pages, k_segment_pages, v_segment_pages;
   float eps;
+  uint32_t width, offset, norms, v_at;
+  float q_log_scale;
+  uint32_t q_log_period;
 } push_store;
 
 typedef struct push_attend {
@@ -122,17 +139,28 @@ static void record_input(recorder *r, const em_stage_input *input) {
 }
 
 static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error *error) {
-  const em_vulkan_weights *table = (const em_vulkan_weights *)embed->table;
-  em_vk_variant variant = {EM_VK_SHADER_EMBED, 1, {table->layout->format}};
-  push_embed push = {
-      .segments = table->tiles.addresses.address,
-      .y = address_of(r->program, embed->out),
-      .step = r->step->words.address,
-      .n_in = (uint32_t)table->base.n_in,
-      .segment_tiles = (uint32_t)table->tiles.units_per_segment,
-      .scale = embed->scale,
-  };
-  return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, ((uint32_t)table->base.n_in + 511) / 512, error);
+  em_status status = EM_OK;
+  const em_weights *tables[] = {embed->table, embed->positions, embed->types};
+  for (uint32_t i = 0; i < 3; i++) {
+    const em_vulkan_weights *table = (const em_vulkan_weights *)tables[i];
+    if (!table)
+      continue;
+    em_vk_variant variant = {EM_VK_SHADER_EMBED, 2, {table->layout->format, i}};
+    push_embed push = {
+        .segments = table->tiles.addresses.address,
+        .y = address_of(r->program, embed->out),
+        .step = r->step->words.address,
+        .n_in = (uint32_t)table->base.n_in,
+        .segment_tiles = (uint32_t)table->tiles.units_per_segment,
+        .scale = i == 0 ? embed->scale : 1.0f,
+        .n_rows = (uint32_t)table->base.n_rows,
+    };
+    if (i > 0)
+      barrier(r);
+    EM_TRY(add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, ((uint32_t)table->base.n_in + 511) / 512, error));
+  }
+fail:
+  return status;
 }
 
 /* Where tile `tile` of a matrix lies, and how many tiles its segment goes on for. */
@@ -143,24 +171,39 @@ static VkDeviceAddress tile_address(const em_weights *weights, uint64_t tile, ui
   return tiles->buffers ? tiles->buffers[segment].address + inside * tiles->unit_bytes : 0;
 }
 
+/* The number in a vector of one; 1 where there is none, or only its shape is known. */
+static float number_of(const em_weights *weights) {
+  return weights && ((const em_vulkan_weights *)weights)->host ? ((const em_vulkan_weights *)weights)->host[0] : 1.0f;
+}
+
+/* Whether there is more to do to a linear stage's sums than adding. */
+static bool has_scales(const em_stage_linear *l) {
+  bool scaled = (l->scale != 0 && l->scale != 1.0f) || l->softcap != 0;
+  for (uint32_t p = 0; p < l->n_parts; p++)
+    scaled |= l->w_scale[p] != NULL;
+  return scaled;
+}
+
 static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
   const uint64_t n_in = l->w[0]->n_in;
-  const bool gated = l->activation == EM_ACT_SWIGLU;
+  const bool gated = l->activation != EM_ACT_NONE && l->n_parts == 2;
+  const bool scaled = has_scales(l);
   VkDeviceAddress x = address_of(program, l->x);
   bool gather = l->outputs_only && !desc->values[l->x].outputs_only;
   const em_vk_kernel *kernel = em_vk_choose(&r->vulkan->vk, r->family, l);
   if (l->norm || gather || kernel->x != EM_VK_X_FLOATS) {
-    em_vk_variant variant = {EM_VK_SHADER_NORM, 1, {kernel->x}};
+    em_vk_variant variant = {EM_VK_SHADER_NORM, 2, {kernel->x, l->norm && l->norm_kind == EM_NORM_LAYER}};
     push_norm push = {.x = x,
                       .w = vector_of(l->norm),
                       .y = program->normed.address,
                       .step = r->step->words.address,
                       .n = (uint32_t)n_in,
                       .eps = l->norm_eps,
-                      .outputs_only = gather};
+                      .outputs_only = gather,
+                      .bias = vector_of(l->norm_bias)};
     EM_TRY(add(r, &variant, &push, sizeof push, l->outputs_only ? EM_VK_GRID_X_OUTPUTS : EM_VK_GRID_X_ROWS, 0, error));
     barrier(r);
     x = program->normed.address;
@@ -174,15 +217,19 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
                       .outputs_only = l->outputs_only};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
   em_vk_variant variant = {
-      kernel->shader, 10, {kernel->columns[r->family], kernel->subgroups ? 1 : r->vulkan->vk.split}};
+      kernel->shader, 11, {kernel->columns[r->family], kernel->subgroups ? 1 : r->vulkan->vk.split}};
   r->columns = kernel->columns[r->family];
-  bool whole = true; /* every matrix in one segment, and all of them in one dispatch */
+  variant.constants[10] = scaled;
+  push.scales[0] = number_of(l->w_scale[0]);
+  push.scales[1] = gated ? number_of(l->w_scale[1]) : l->scale != 0 ? l->scale : 1.0f;
+  push.softcap = l->softcap;
+  bool whole = l->n_parts <= 3; /* every matrix in one segment, and all of them in one dispatch */
   uint64_t n_all = 0;
   for (uint32_t p = 0; p < l->n_parts; p++) {
     n_all += (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
-    whole &= em_vk_n_segments(l->w[p]) == 1 && n_all <= EM_VK_MAX_GROUPS;
+    whole &= em_vk_n_segments(l->w[p]) == 1 && n_all <= EM_VK_MAX_GROUPS && (l->n_parts == 1 || !l->w_scale[p]);
   }
-  variant.constants[6] = gated;
+  variant.constants[6] = l->activation;
   variant.constants[7] = r->vulkan->vk.broadcast;
   variant.constants[8] = kernel->subgroups         ? kernel->subgroups * r->vulkan->vk.subgroup_size
                          : r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast
@@ -224,6 +271,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
   for (uint32_t p = 0; p < l->n_parts; p++) {
     uint64_t n_tiles = (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
     variant.constants[2] = ((const em_vulkan_weights *)l->w[p])->layout->format;
+    push.scales[0] = number_of(l->w_scale[p]);
     for (uint64_t tile = 0; tile < n_tiles;) {
       uint64_t left;
       push.w[0] = tile_address(l->w[p], tile, &left);
@@ -245,26 +293,57 @@ static uint32_t kv_constant(em_type type) {
   return type == EM_TYPE_F32 ? 0 : type == EM_TYPE_F16 ? 1 : 2;
 }
 
+/* Norms a piece of each row in place, all of it as one. */
+static em_status record_row_norm(recorder *r, VkDeviceAddress at, uint32_t width, const em_weights *norm, float eps,
+                                 em_error *error) {
+  em_vk_variant variant = {EM_VK_SHADER_POST, 1, {0}};
+  push_post push = {.x = at,
+                    .w = vector_of(norm),
+                    .y = at,
+                    .step = r->step->words.address,
+                    .n = (uint32_t)norm->n_in,
+                    .width = width,
+                    .eps = eps,
+                    .scale = 1.0f};
+  em_status status = add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, 1, error);
+  barrier(r);
+  return status;
+}
+
 static em_status record_store(recorder *r, uint32_t index, em_error *error) {
+  em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
   const em_stage_rope_store *s = &desc->stages[index].rope_store;
   em_vulkan_kv *kv = (em_vulkan_kv *)desc->kv;
   const em_kv_layer *layer = &kv->base.layers[s->kv_layer];
+  const uint32_t width = desc->values[s->qkv].width, k_at = s->n_heads * layer->k_dim;
+  const VkDeviceAddress row = address_of(program, s->qkv);
+  const em_weights *q_norm = s->q_norm, *k_norm = s->k_norm;
   bool is_new;
   uint64_t table = 0;
   if (s->rope.kind != EM_ROPE_NONE)
     for (uint32_t i = 0; i < em_vk_rotation_index(desc, index, &is_new); i++)
       table += (uint64_t)program->rotations[i].rope.n_rot * r->step->max_rows;
+  if (q_norm && q_norm->n_in > layer->k_dim) {
+    EM_TRY(record_row_norm(r, row, width, q_norm, s->norm_eps, error));
+    q_norm = NULL;
+  }
+  if (k_norm && k_norm->n_in > layer->k_dim) {
+    if (s->source == EM_KV_FROM_K)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "values from keys that are normed as one row have no shader");
+    EM_TRY(record_row_norm(r, row + 4ull * k_at, width, k_norm, s->norm_eps, error));
+    k_norm = NULL;
+  }
   em_vk_variant variant = {EM_VK_SHADER_STORE,
                            2,
                            {kv_constant(kv->base.type), s->rope.kind == EM_ROPE_NONE   ? 0
                                                         : s->rope.kind == EM_ROPE_NORM ? 1
                                                                                        : 2}};
   push_store push = {
-      .qkv = address_of(program, s->qkv),
-      .q_norm = vector_of(s->q_norm),
-      .k_norm = vector_of(s->k_norm),
+      .qkv = row,
+      .q_norm = vector_of(q_norm),
+      .k_norm = vector_of(k_norm),
       .keys = kv->keys[s->kv_layer].addresses.address,
       .values = kv->values[s->kv_layer].addresses.address,
       .step = r->step->words.address,
@@ -278,8 +357,20 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
       .k_segment_pages = (uint32_t)kv->keys[s->kv_layer].units_per_segment,
       .v_segment_pages = (uint32_t)kv->values[s->kv_layer].units_per_segment,
       .eps = s->norm_eps,
+      .width = width,
+      .offset = s->rope.offset,
+      .norms = (q_norm ? (uint32_t)q_norm->n_in : 0) | (k_norm ? (uint32_t)k_norm->n_in << 15 : 0) |
+               (uint32_t)s->norm_v << 30,
+      .v_at = s->source == EM_KV_FROM_K ? k_at : k_at + layer->n_heads * layer->k_dim,
+      .q_log_scale = s->q_log_scale,
+      .q_log_period = s->q_log_period,
   };
-  return add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, s->n_heads + 2 * layer->n_heads, error);
+  uint32_t n = s->n_heads;
+  if (s->source != EM_KV_FROM_NONE)
+    n += layer->v_in_k ? layer->n_heads : 2 * layer->n_heads;
+  EM_TRY(add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, n, error));
+fail:
+  return status;
 }
 
 /* How many query heads of one KV head and how many rows a workgroup takes: what attend.comp calls columns, of which its
@@ -351,6 +442,43 @@ fail:
   return status;
 }
 
+static em_status record_norm(recorder *r, const em_stage_norm *n, em_error *error) {
+  em_vulkan_program *program = r->program;
+  const em_value_desc *out = &program->base.desc.values[n->out];
+  bool gathers = out->outputs_only && !program->base.desc.values[n->x].outputs_only;
+  em_vk_variant variant = {EM_VK_SHADER_POST, 1, {n->kind == EM_NORM_LAYER}};
+  push_post push = {.x = address_of(program, n->x),
+                    .w = vector_of(n->norm),
+                    .bias = vector_of(n->bias),
+                    .residual = n->residual == EM_NO_VALUE ? 0 : address_of(program, n->residual),
+                    .by = vector_of(n->scale_by),
+                    .y = address_of(program, n->out),
+                    .step = r->step->words.address,
+                    .n = (uint32_t)n->norm->n_in,
+                    .width = out->width,
+                    .outputs = gathers ? 2 : out->outputs_only,
+                    .eps = n->eps,
+                    .scale = n->scale != 0 ? n->scale : 1.0f};
+  return add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
+             out->width / push.n, error);
+}
+
+static em_status record_gate(recorder *r, const em_stage_gate *g, em_error *error) {
+  em_vulkan_program *program = r->program;
+  const em_value_desc *out = &program->base.desc.values[g->out];
+  em_vk_variant variant = {EM_VK_SHADER_GATE, 1, {g->activation}};
+  push_gate push = {.x = address_of(program, g->x),
+                    .gate = address_of(program, g->gate) + 4ull * g->gate_offset,
+                    .y = address_of(program, g->out),
+                    .step = r->step->words.address,
+                    .width = out->width,
+                    .gate_width = program->base.desc.values[g->gate].width,
+                    .is_scalar = g->is_scalar,
+                    .outputs = out->outputs_only};
+  return add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
+             (out->width + 127) / 128, error);
+}
+
 /* text may be NULL: no label. */
 static void begin_label(recorder *r, const char *text) {
   em_vk *vk = &r->vulkan->vk;
@@ -384,6 +512,12 @@ static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
     break;
   case EM_STAGE_ATTENTION:
     EM_TRY(record_attention(r, &stage->attention, error));
+    break;
+  case EM_STAGE_NORM:
+    EM_TRY(record_norm(r, &stage->norm, error));
+    break;
+  case EM_STAGE_GATE:
+    EM_TRY(record_gate(r, &stage->gate, error));
     break;
   case EM_N_STAGE_KINDS:
   default:

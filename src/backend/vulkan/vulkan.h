@@ -26,6 +26,8 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_CLASSES,
   EM_VK_SHADER_TOP,
   EM_VK_SHADER_COPY,
+  EM_VK_SHADER_POST,
+  EM_VK_SHADER_GATE,
   EM_VK_SHADER_READ,
   EM_VK_N_SHADERS
 } em_vk_shader;

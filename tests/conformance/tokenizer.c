@@ -304,6 +304,92 @@ static void run_vocabulary(const char *name, const char *pre, vocabulary *v) {
   clear_vocabulary(v);
 }
 
+/* --- Pre-tokenizers --------------------------------------------------------------------------------------------- */
+
+/* Many models' vocabularies are not in the folder, but how their text is cut into words shows with any large one. So
+ * words.txt, a random mix of scripts, cases, signs and spaces, is tokenized with one vocabulary and each pre-tokenizer,
+ * and the ids are compared, by number and hash, with those that another engine (llama.cpp of Debian sid, November 2026)
+ * gives for the same file. It has no combining marks, which that engine leaves out of the letters of gpt-4o and tekken.
+ */
+static const struct {
+  const char *pre;
+  size_t n;
+  uint64_t hash;
+} cut[] = {
+    {"default", 7905, UINT64_C(0xe6f3d0c86c16b90c)},      {"llama-bpe", 7906, UINT64_C(0x01d5048eb2bcfea8)},
+    {"qwen2", 7906, UINT64_C(0x01d5048eb2bcfea8)},        {"qwen35", 7906, UINT64_C(0x01d5048eb2bcfea8)},
+    {"gpt-4o", 7918, UINT64_C(0x3fa81f572f343f83)},       {"minimax-m2", 7918, UINT64_C(0x3fa81f572f343f83)},
+    {"tekken", 7918, UINT64_C(0x3fa81f572f343f83)},       {"deepseek-v3", 7893, UINT64_C(0x84ddc86a5ff51ee1)},
+    {"deepseek-llm", 7869, UINT64_C(0x8476a7b5c8bd78b5)}, {"deepseek-coder", 7916, UINT64_C(0x3a9404ef3d0c39a9)},
+    {"gpt-2", 7907, UINT64_C(0x095899b87e5288f5)},        {"starcoder", 7903, UINT64_C(0xebf22a9d957c1729)},
+    {"command-r", 7903, UINT64_C(0xebf22a9d957c1729)},    {"falcon", 7904, UINT64_C(0x2228c0c751709a9b)},
+    {"smollm", 7903, UINT64_C(0xebf22a9d957c1729)},
+};
+
+/* FNV-1a over the bytes of the ids. */
+static uint64_t hash_ids(const em_tokens *ids) {
+  uint64_t hash = UINT64_C(0xcbf29ce484222325);
+  for (size_t i = 0; i < ids->n; i++)
+    for (unsigned shift = 0; shift < 32; shift += 8)
+      hash = (hash ^ ((uint32_t)ids->ids[i] >> shift & 0xFF)) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+static em_piece *pieces_of(const em_gguf *gguf, const char *key, size_t *n) {
+  const em_text *texts;
+  if (!em_gguf_get_texts(gguf, key, &texts, n))
+    return NULL;
+  em_piece *pieces = calloc(*n, sizeof *pieces);
+  for (size_t i = 0; i < *n; i++)
+    pieces[i] = (em_piece){texts[i].text, texts[i].bytes};
+  return pieces;
+}
+
+static void run_pretokenizers(const char *words_path) {
+  char path[4096];
+  em_gguf *gguf = NULL;
+  size_t bytes, n_types;
+  char *text = read_text(words_path, &bytes);
+  snprintf(path, sizeof path, "%s/data/vocab/ggml-vocab-deepseek-llm.gguf", shared);
+  if (em_gguf_open(path, &gguf, NULL) != EM_OK) {
+    printf("SKIP: pre-tokenizers: deepseek-llm's vocabulary is not here\n");
+    free(text);
+    return;
+  }
+  em_tokenizer_params params = {.model = "gpt2",
+                                .bos = EM_NO_TOKEN,
+                                .eos = EM_NO_TOKEN,
+                                .unk = EM_NO_TOKEN,
+                                .eot = EM_NO_TOKEN,
+                                .eom = EM_NO_TOKEN,
+                                .add_bos = 0,
+                                .add_eos = 0,
+                                .add_space_prefix = -1};
+  em_piece *pieces = pieces_of(gguf, "tokenizer.ggml.tokens", &params.n_tokens);
+  em_piece *merges = pieces_of(gguf, "tokenizer.ggml.merges", &params.n_merges);
+  params.pieces = pieces;
+  params.merges = merges;
+  CHECK(text && pieces && merges && em_gguf_get_i32s(gguf, "tokenizer.ggml.token_type", &params.types, &n_types));
+  for (size_t i = 0; text && i < sizeof cut / sizeof *cut; i++) {
+    em_tokenizer *tokenizer = NULL;
+    em_tokens ids = {0};
+    params.pre = cut[i].pre;
+    CHECK_INT(em_tokenizer_new(&params, &tokenizer, NULL), EM_OK);
+    CHECK_INT(em_tokenize(tokenizer, text, bytes, EM_TOKENIZE_PLAIN, &ids, NULL), EM_OK);
+    if (ids.n != cut[i].n || hash_ids(&ids) != cut[i].hash)
+      fprintf(stderr, "%s: %zu tokens where %zu are expected, or other ones\n", cut[i].pre, ids.n, cut[i].n);
+    CHECK_INT(ids.n, cut[i].n);
+    CHECK(hash_ids(&ids) == cut[i].hash);
+    em_tokens_clear(&ids);
+    em_tokenizer_free(tokenizer);
+  }
+  printf("%zu pre-tokenizers cut words.txt as expected\n", sizeof cut / sizeof *cut);
+  free(pieces);
+  free(merges);
+  free(text);
+  em_gguf_close(gguf);
+}
+
 /* Names the vectors whose vocabulary is not in the folder. */
 static void tell_skipped(const char *file) {
   char name[64];
@@ -317,7 +403,7 @@ static void tell_skipped(const char *file) {
   printf("SKIP: %s: its vocabulary is not here\n", name);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   shared = getenv("HEARTH_SHARED");
   char path[4096];
   DIR *folder = NULL;
@@ -348,6 +434,9 @@ int main(void) {
   snprintf(path, sizeof path, "%s/data/tokenizers/o200k/o200k_base.tiktoken", shared);
   if (read_tiktoken(path, &o200k))
     run_vocabulary(NULL, "gpt-4o", &o200k);
+  CHECK_INT(argc, 2);
+  if (argc == 2)
+    run_pretokenizers(argv[1]);
   rewinddir(folder);
   for (struct dirent *entry; (entry = readdir(folder));)
     tell_skipped(entry->d_name);

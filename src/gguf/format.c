@@ -250,7 +250,7 @@ static void decode_q6_k(const void *src, float *dst, size_t n_blocks) {
   }
 }
 
-static const int8_t iq4_values[16] = {
+const int8_t em_iq4_numbers[16] = {
   -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 };
 
@@ -260,8 +260,8 @@ static void decode_iq4_nl(const void *src, float *dst, size_t n_blocks) {
   for (size_t b = 0; b < n_blocks; b++, s += 18, dst += 32) {
     float d = read_f16(s);
     for (int j = 0; j < 16; j++) {
-      dst[j] = d * (float)iq4_values[s[2 + j] & 15];
-      dst[j + 16] = d * (float)iq4_values[s[2 + j] >> 4];
+      dst[j] = d * (float)em_iq4_numbers[s[2 + j] & 15];
+      dst[j + 16] = d * (float)em_iq4_numbers[s[2 + j] >> 4];
     }
   }
 }
@@ -277,15 +277,15 @@ static void decode_iq4_xs(const void *src, float *dst, size_t n_blocks) {
       float ds = d * (float)(scale - 32);
       for (int j = 0; j < 16; j++) {
         uint8_t q = s[8 + group * 16 + j];
-        dst[group * 32 + j] = ds * (float)iq4_values[q & 15];
-        dst[group * 32 + j + 16] = ds * (float)iq4_values[q >> 4];
+        dst[group * 32 + j] = ds * (float)em_iq4_numbers[q & 15];
+        dst[group * 32 + j + 16] = ds * (float)em_iq4_numbers[q >> 4];
       }
     }
   }
 }
 
 /* The values of 4-bit floats (two exponent bits, one mantissa bit), doubled so that they are whole. */
-static const int8_t fp4_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+const int8_t em_fp4_numbers[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 /* e, qs[16]; value 2^(e - 128) T[q], which is the power of two 2^(e - 127) halved for the doubled table. */
 static void decode_mxfp4(const void *src, float *dst, size_t n_blocks) {
@@ -294,8 +294,8 @@ static void decode_mxfp4(const void *src, float *dst, size_t n_blocks) {
     uint32_t e = s[0];
     float d = f32_of_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
     for (int j = 0; j < 16; j++) {
-      dst[j] = d * (float)fp4_values[s[1 + j] & 15];
-      dst[j + 16] = d * (float)fp4_values[s[1 + j] >> 4];
+      dst[j] = d * (float)em_fp4_numbers[s[1 + j] & 15];
+      dst[j + 16] = d * (float)em_fp4_numbers[s[1 + j] >> 4];
     }
   }
 }
@@ -318,8 +318,8 @@ static void decode_nvfp4(const void *src, float *dst, size_t n_blocks) {
       float d = 0.5f * ue4m3(s[group]);
       for (int j = 0; j < 8; j++) {
         uint8_t q = s[4 + group * 8 + j];
-        dst[group * 16 + j] = d * (float)fp4_values[q & 15];
-        dst[group * 16 + j + 8] = d * (float)fp4_values[q >> 4];
+        dst[group * 16 + j] = d * (float)em_fp4_numbers[q & 15];
+        dst[group * 16 + j + 8] = d * (float)em_fp4_numbers[q >> 4];
       }
     }
   }

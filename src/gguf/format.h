@@ -63,13 +63,21 @@ const em_type_info *em_type_get(uint32_t type);
  * overflows. */
 bool em_type_row_bytes(uint32_t type, uint64_t n, uint64_t *out);
 
-/* A block of a codebook type (IQ1, IQ2, IQ3) as whole numbers: value i = d * factor * scale[i / 16] * q[i], exactly.
- * factor is a power of two of the type's own; scales are odd, at most 31. */
+/* What 4-bit codes stand for: the whole numbers of 4-bit floats (doubled), and of IQ4_NL and IQ4_XS. */
+extern const int8_t em_fp4_numbers[16], em_iq4_numbers[16];
+
+/* What the codes of codebook types stand for: a letter of the alphabet and, above its 2 or 3 bits, a sign. Of IQ1 the sign is
+ * that of the shift, and letters and shift are counted in eighths. */
+extern const int8_t em_iq1_numbers[16], em_iq2_numbers[16], em_iq3_xxs_numbers[16], em_iq3_s_numbers[16];
+
+/* A block of a codebook type (IQ1, IQ2, IQ3) written out: value i = d * factor * scale[i / 16] * numbers[codes[i]],
+ * exactly. */
 typedef struct em_iq_block {
-  float factor;
-  uint16_t d; /* the bits of a half */
-  uint8_t scale[16];
-  int8_t q[256];
+  const int8_t *numbers; /* one of the tables above */
+  float factor;          /* a power of two of the type's own */
+  uint16_t d;            /* the bits of a half */
+  uint8_t scale[16];     /* odd, at most 31 */
+  uint8_t codes[256];
 } em_iq_block;
 
 /* Takes a block at src apart, which needs no alignment. False for other types. */

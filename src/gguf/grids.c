@@ -3,11 +3,6 @@
  * the work of I. Kawrakow), here packed anew: value j of an entry is letter (entry >> (bits * j)) of its alphabet. */
 #include "gguf/grids.h"
 
-const int8_t em_letters_iq1[4] = {-1, 0, 1, 0};
-const int8_t em_letters_iq2[4] = {8, 25, 43, 0};
-const int8_t em_letters_iq3_xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-const int8_t em_letters_iq3_s[8] = {1, 3, 5, 7, 9, 11, 13, 15};
-
 const uint16_t em_grid_iq2_xxs[256] = {
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0020, 0x0022, 0x0028, 0x002a, 0x0041, 0x0044, 0x0050,
     0x0058, 0x0061, 0x0064, 0x0080, 0x0082, 0x008a, 0x00a2, 0x0101, 0x0104, 0x0110, 0x0115, 0x0140, 0x0184, 0x0198,

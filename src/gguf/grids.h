@@ -1,7 +1,6 @@
 /* The codebooks of the IQ1, IQ2 and IQ3 types: entries of 8 or 4 values, packed. Nothing outside this room includes it.
  *
- * An entry of 8 values has 2 bits a value, one of 4 values 3 bits, value 0 lowest; em_grid8 and em_grid4 look the
- * letters up in their alphabets.
+ * An entry of 8 values has 2 bits a value, one of 4 values 3 bits, value 0 lowest: the number of a letter.
  */
 #pragma once
 
@@ -11,13 +10,3 @@ extern const uint16_t em_grid_iq2_xxs[256], em_grid_iq2_xs[512], em_grid_iq2_s[1
 extern const uint16_t em_grid_iq1[2048];                                              /* letters -1, 0, 1 */
 extern const uint16_t em_grid_iq3_xxs[256]; /* letters 4, 12, 20, 28, 36, 44, 52, 62 */
 extern const uint16_t em_grid_iq3_s[512];   /* letters 1, 3, 5 ... 15 */
-
-extern const int8_t em_letters_iq1[4], em_letters_iq2[4], em_letters_iq3_xxs[8], em_letters_iq3_s[8];
-
-static inline int em_grid8(const int8_t letters[4], uint16_t entry, int j) {
-  return letters[entry >> (2 * j) & 3];
-}
-
-static inline int em_grid4(const int8_t letters[8], uint16_t entry, int j) {
-  return letters[entry >> (3 * j) & 7];
-}

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The IQ1, IQ2 and IQ3 types: 256 values a block in eight groups of 32, each four runs of 8 values that are entries of
  * a codebook (or two entries of 4), with signs or a shift, times the group's scale. */
+#include <string.h>
+
 #include "gguf/blocks.h"
 #include "gguf/format.h"
 #include "gguf/grids.h"
+
+const int8_t em_iq1_numbers[16] = {-9, -1, 7, 0, -7, 1, 9, 0};
+const int8_t em_iq2_numbers[16] = {8, 25, 43, 0, -8, -25, -43, 0};
+const int8_t em_iq3_xxs_numbers[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
+const int8_t em_iq3_s_numbers[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
 
 static uint32_t read_u16(const uint8_t *src) {
   return (uint32_t)src[0] | (uint32_t)src[1] << 8;
@@ -18,30 +25,42 @@ static unsigned eighth_sign(unsigned signs) {
   return signs | (unsigned)__builtin_parity(signs) << 7;
 }
 
-static void run8(int8_t *q, uint16_t entry, unsigned signs) {
-  for (int j = 0; j < 8; j++) {
-    int letter = em_grid8(em_letters_iq2, entry, j);
-    q[j] = (int8_t)(signs >> j & 1 ? -letter : letter);
-  }
+/* Four codes in a word: from 2 bits each, from 3 bits each, and from 1 bit each. */
+static uint32_t spread2(uint32_t x) {
+  x = (x | x << 12) & 0x000f000fu;
+  return (x | x << 6) & 0x03030303u;
 }
 
-static void run4(int8_t *q, const int8_t letters[8], uint16_t entry, unsigned signs) {
-  for (int j = 0; j < 4; j++) {
-    int letter = em_grid4(letters, entry, j);
-    q[j] = (int8_t)(signs >> j & 1 ? -letter : letter);
-  }
+static uint32_t spread3(uint32_t x) {
+  x = (x | x << 10) & 0x003f003fu;
+  return (x | x << 5) & 0x07070707u;
+}
+
+static uint32_t spread1(uint32_t x) {
+  return (x & 15) * 0x00204081u & 0x01010101u;
+}
+
+static void run8(uint8_t *codes, uint32_t entry, unsigned signs) {
+  uint32_t words[2] = {spread2(entry & 255) | spread1(signs) << 2, spread2(entry >> 8) | spread1(signs >> 4) << 2};
+  memcpy(codes, words, sizeof words);
+}
+
+static void run4(uint8_t *codes, uint32_t entry, unsigned signs) {
+  uint32_t word = spread3(entry) | spread1(signs) << 3;
+  memcpy(codes, &word, sizeof word);
 }
 
 /* d, then for each group four index bytes and 32 bits: four times seven signs and, on top, the scale. */
 static void split_iq2_xxs(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq2_numbers;
   out->factor = 0.125f;
   for (int group = 0; group < 8; group++) {
     const uint8_t *index = s + 2 + group * 8;
     uint32_t bits = read_u32(index + 4);
     out->scale[2 * group] = out->scale[2 * group + 1] = (uint8_t)(2 * (bits >> 28) + 1);
     for (int l = 0; l < 4; l++)
-      run8(out->q + 32 * group + 8 * l, em_grid_iq2_xxs[index[l]], eighth_sign(bits >> (7 * l) & 127));
+      run8(out->codes + 32 * group + 8 * l, em_grid_iq2_xxs[index[l]], eighth_sign(bits >> (7 * l) & 127));
   }
 }
 
@@ -54,12 +73,13 @@ static void half_group_scales(uint8_t nibbles, uint8_t scale[2]) {
 /* d, qs[32] of 16 bits (nine of index, seven signs), scales[8]. */
 static void split_iq2_xs(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq2_numbers;
   out->factor = 0.125f;
   for (int group = 0; group < 8; group++) {
     half_group_scales(s[66 + group], out->scale + 2 * group);
     for (int l = 0; l < 4; l++) {
       uint32_t q = read_u16(s + 2 + (group * 4 + l) * 2);
-      run8(out->q + 32 * group + 8 * l, em_grid_iq2_xs[q & 511], eighth_sign(q >> 9));
+      run8(out->codes + 32 * group + 8 * l, em_grid_iq2_xs[q & 511], eighth_sign(q >> 9));
     }
   }
 }
@@ -67,12 +87,13 @@ static void split_iq2_xs(const uint8_t *s, em_iq_block *out) {
 /* d, 32 index bytes, 32 sign bytes, qh[8] with two more bits of each index, scales[8]. */
 static void split_iq2_s(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq2_numbers;
   out->factor = 0.125f;
   for (int group = 0; group < 8; group++) {
     half_group_scales(s[74 + group], out->scale + 2 * group);
     for (int l = 0; l < 4; l++) {
       uint32_t index = s[2 + group * 4 + l] | ((uint32_t)s[66 + group] << (8 - 2 * l) & 0x300);
-      run8(out->q + 32 * group + 8 * l, em_grid_iq2_s[index], s[34 + group * 4 + l]);
+      run8(out->codes + 32 * group + 8 * l, em_grid_iq2_s[index], s[34 + group * 4 + l]);
     }
   }
 }
@@ -80,6 +101,7 @@ static void split_iq2_s(const uint8_t *s, em_iq_block *out) {
 /* d, 64 index bytes, then for each group 32 bits: signs and scale as in IQ2_XXS. */
 static void split_iq3_xxs(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq3_xxs_numbers;
   out->factor = 0.25f;
   for (int group = 0; group < 8; group++) {
     uint32_t bits = read_u32(s + 66 + group * 4);
@@ -87,9 +109,9 @@ static void split_iq3_xxs(const uint8_t *s, em_iq_block *out) {
     for (int l = 0; l < 4; l++) {
       const uint8_t *index = s + 2 + group * 8 + l * 2;
       unsigned signs = eighth_sign(bits >> (7 * l) & 127);
-      int8_t *q = out->q + 32 * group + 8 * l;
-      run4(q, em_letters_iq3_xxs, em_grid_iq3_xxs[index[0]], signs);
-      run4(q + 4, em_letters_iq3_xxs, em_grid_iq3_xxs[index[1]], signs >> 4);
+      uint8_t *codes = out->codes + 32 * group + 8 * l;
+      run4(codes, em_grid_iq3_xxs[index[0]], signs);
+      run4(codes + 4, em_grid_iq3_xxs[index[1]], signs >> 4);
     }
   }
 }
@@ -97,6 +119,7 @@ static void split_iq3_xxs(const uint8_t *s, em_iq_block *out) {
 /* d, 64 index bytes, qh[8] with the ninth bits, 32 sign bytes, scales[4] of two nibbles. */
 static void split_iq3_s(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq3_s_numbers;
   out->factor = 1;
   for (int group = 0; group < 8; group++) {
     unsigned nibble = s[106 + group / 2] >> (group % 2 * 4) & 15;
@@ -105,29 +128,28 @@ static void split_iq3_s(const uint8_t *s, em_iq_block *out) {
     for (int l = 0; l < 4; l++) {
       const uint8_t *index = s + 2 + group * 8 + l * 2;
       unsigned signs = s[74 + group * 4 + l];
-      int8_t *q = out->q + 32 * group + 8 * l;
-      run4(q, em_letters_iq3_s, em_grid_iq3_s[index[0] | (high << (8 - 2 * l) & 256)], signs);
-      run4(q + 4, em_letters_iq3_s, em_grid_iq3_s[index[1] | (high << (7 - 2 * l) & 256)], signs >> 4);
+      uint8_t *codes = out->codes + 32 * group + 8 * l;
+      run4(codes, em_grid_iq3_s[index[0] | (high << (8 - 2 * l) & 256)], signs);
+      run4(codes + 4, em_grid_iq3_s[index[1] | (high << (7 - 2 * l) & 256)], signs >> 4);
     }
   }
 }
 
-/* In eighths: a letter and the shift. */
-static void run_iq1(int8_t *q, uint16_t entry, bool is_below) {
-  for (int j = 0; j < 8; j++)
-    q[j] = (int8_t)(8 * em_grid8(em_letters_iq1, entry, j) + (is_below ? -1 : 1));
+static void run_iq1(uint8_t *codes, uint32_t entry, bool is_below) {
+  run8(codes, entry, is_below ? 0 : 255);
 }
 
 /* d, 32 index bytes, qh[8] of 16 bits: four times three more bits of index, the scale, and the shift's sign on top. */
 static void split_iq1_s(const uint8_t *s, em_iq_block *out) {
   out->d = (uint16_t)read_u16(s);
+  out->numbers = em_iq1_numbers;
   out->factor = 0.125f;
   for (int group = 0; group < 8; group++) {
     uint32_t high = read_u16(s + 34 + group * 2);
     out->scale[2 * group] = out->scale[2 * group + 1] = (uint8_t)(2 * (high >> 12 & 7) + 1);
     for (int l = 0; l < 4; l++) {
       uint32_t index = s[2 + group * 4 + l] | (high >> (3 * l) & 7) << 8;
-      run_iq1(out->q + 32 * group + 8 * l, em_grid_iq1[index], high >> 15);
+      run_iq1(out->codes + 32 * group + 8 * l, em_grid_iq1[index], high >> 15);
     }
   }
 }
@@ -141,12 +163,13 @@ static void split_iq1_m(const uint8_t *s, em_iq_block *out) {
     half |= (words[i] >> 12) << (4 * i);
   }
   out->d = (uint16_t)half;
+  out->numbers = em_iq1_numbers;
   out->factor = 0.125f;
   for (int i = 0; i < 16; i++)
     out->scale[i] = (uint8_t)(2 * (words[i / 4] >> (3 * (i % 4)) & 7) + 1);
   for (int i = 0; i < 32; i++) {
     uint32_t nibble = s[32 + i / 2] >> (i % 2 * 4) & 15;
-    run_iq1(out->q + 8 * i, em_grid_iq1[s[i] | (nibble & 7) << 8], nibble >> 3);
+    run_iq1(out->codes + 8 * i, em_grid_iq1[s[i] | (nibble & 7) << 8], nibble >> 3);
   }
 }
 
@@ -185,7 +208,7 @@ static void decode(em_type type, const uint8_t *src, float *dst, size_t n_blocks
     em_iq_split(type, src, &block);
     float d = em_f16_to_f32(block.d) * block.factor;
     for (int i = 0; i < 256; i++)
-      *dst++ = d * (float)block.scale[i / 16] * (float)block.q[i];
+      *dst++ = d * (float)block.scale[i / 16] * (float)block.numbers[block.codes[i]];
   }
 }
 

@@ -4,13 +4,6 @@
 
 #include <string.h>
 
-const int8_t em_numbers_fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-const int8_t em_numbers_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-const int8_t em_numbers_iq3_xxs[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
-const int8_t em_numbers_iq3_s[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
-const int8_t em_numbers_iq2[16] = {8, 25, 43, 0, -8, -25, -43, 0};
-const int8_t em_numbers_iq1[16] = {-9, -1, 7, 0, -7, 1, 9, 0};
-
 static float load_f16(const uint8_t *p) {
   return em_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
 }

@@ -7,8 +7,8 @@
  *
  *   EM_LAYOUT_F32, _F16, _BF16   [k][row]
  *
- * The others are quantised: a block is n_groups groups of 32 k of codes, then its scales. How a group holds its codes, by their
- * bits (a group is 64 bytes for each bit):
+ * The others are quantised: a block is n_groups groups of 32 k of codes, then its scales. How a group holds its codes, by
+ * their bits (a group is 64 bytes for each bit):
  *
  *   8   8 quads
  *   4   4 x 64 bytes: byte i of load l holds quad 2l in its low and quad 2l + 1 in its high nibble
@@ -67,7 +67,6 @@
 
 #define EM_PANEL 16u
 #define EM_GROUP 32u
-#define EM_SUPER 256u
 
 typedef enum em_layout {
   EM_LAYOUT_F32,
@@ -120,11 +119,6 @@ typedef struct em_layout_info {
   const int8_t *numbers; /* by code, [16]; NULL: the code - offset */
 } em_layout_info;
 
-/* The tables: of 4-bit floats (doubled), of IQ4_NL and IQ4_XS, and of codes that a codebook's letters become: IQ3_XXS
- * has a letter and a sign (8), IQ2 a letter and a sign (4), IQ1 a letter and the shift's sign (4), in eighths. */
-extern const int8_t em_numbers_fp4[16], em_numbers_iq4[16], em_numbers_iq3_xxs[16], em_numbers_iq3_s[16],
-    em_numbers_iq2[16], em_numbers_iq1[16];
-
 static const em_layout_info em_layout_infos[EM_N_LAYOUTS] = {
     [EM_LAYOUT_Q8] = {1, 8, 128, 255, EM_SCALES_F16, 1, NULL},
     [EM_LAYOUT_Q4_0] = {1, 4, 8, 15, EM_SCALES_F16, 1, NULL},
@@ -136,14 +130,14 @@ static const em_layout_info em_layout_infos[EM_N_LAYOUTS] = {
     [EM_LAYOUT_Q4_K] = {8, 4, 0, 15, EM_SCALES_K_MIN, 1, NULL},
     [EM_LAYOUT_Q5_K] = {8, 5, 0, 31, EM_SCALES_K_MIN, 1, NULL},
     [EM_LAYOUT_Q6_K] = {8, 6, 32, 63, EM_SCALES_K_HALVES, 1, NULL},
-    [EM_LAYOUT_IQ4_NL] = {1, 4, 127, 240, EM_SCALES_F16, 1, em_numbers_iq4},
-    [EM_LAYOUT_IQ4_XS] = {8, 4, 127, 240, EM_SCALES_K, 1, em_numbers_iq4},
-    [EM_LAYOUT_MXFP4] = {1, 4, 12, 24, EM_SCALES_E8M0, 1, em_numbers_fp4},
-    [EM_LAYOUT_NVFP4] = {1, 4, 12, 24, EM_SCALES_E4M3, 1, em_numbers_fp4},
-    [EM_LAYOUT_IQ3_XXS] = {8, 4, 62, 124, EM_SCALES_K, 0.25f, em_numbers_iq3_xxs},
-    [EM_LAYOUT_IQ3_S] = {8, 4, 15, 30, EM_SCALES_K, 1, em_numbers_iq3_s},
-    [EM_LAYOUT_IQ2] = {8, 3, 43, 86, EM_SCALES_ODD_HALVES, 0.125f, em_numbers_iq2},
-    [EM_LAYOUT_IQ1] = {8, 2, 9, 18, EM_SCALES_ODD_RUNS, 0.125f, em_numbers_iq1},
+    [EM_LAYOUT_IQ4_NL] = {1, 4, 127, 240, EM_SCALES_F16, 1, em_iq4_numbers},
+    [EM_LAYOUT_IQ4_XS] = {8, 4, 127, 240, EM_SCALES_K, 1, em_iq4_numbers},
+    [EM_LAYOUT_MXFP4] = {1, 4, 12, 24, EM_SCALES_E8M0, 1, em_fp4_numbers},
+    [EM_LAYOUT_NVFP4] = {1, 4, 12, 24, EM_SCALES_E4M3, 1, em_fp4_numbers},
+    [EM_LAYOUT_IQ3_XXS] = {8, 4, 62, 124, EM_SCALES_K, 0.25f, em_iq3_xxs_numbers},
+    [EM_LAYOUT_IQ3_S] = {8, 4, 15, 30, EM_SCALES_K, 1, em_iq3_s_numbers},
+    [EM_LAYOUT_IQ2] = {8, 3, 43, 86, EM_SCALES_ODD_HALVES, 0.125f, em_iq2_numbers},
+    [EM_LAYOUT_IQ1] = {8, 2, 9, 18, EM_SCALES_ODD_RUNS, 0.125f, em_iq1_numbers},
     [EM_LAYOUT_Q1_0] = {4, 1, 1, 2, EM_SCALES_F16, 1, NULL},
     [EM_LAYOUT_Q2_0] = {2, 2, 1, 3, EM_SCALES_F16, 1, NULL},
     [EM_LAYOUT_TQ2_0] = {8, 2, 1, 3, EM_SCALES_F16, 1, NULL},

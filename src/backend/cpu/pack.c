@@ -188,35 +188,22 @@ static void pack_q3_k(const uint8_t *src, unsigned r, uint8_t *dst) {
   store_u16(tail + 256 + 2 * r, load_u16(src + 108));
 }
 
-/* The codebook types. Each number's code is where the layout's table has it. */
+/* The codebook types. IQ1 keeps the third bit of eight codes once. */
 static void pack_iq(em_type type, em_layout layout, const uint8_t *src, unsigned r, uint8_t *dst) {
   const em_layout_info *info = &em_layout_infos[layout];
   uint8_t *tail = dst + 8 * em_group_bytes(layout);
   em_iq_block block;
   em_iq_split(type, src, &block);
   for (unsigned g = 0; g < 8; g++) {
-    const int8_t *q = block.q + EM_GROUP * g;
-    uint8_t codes[EM_GROUP], thirds = 0;
-    for (unsigned k = 0; k < EM_GROUP; k++) {
-      unsigned size = (unsigned)(q[k] < 0 ? -q[k] : q[k]);
-      if (layout == EM_LAYOUT_IQ3_XXS) {
-        codes[k] = (uint8_t)(size >> 3 | (q[k] < 0 ? 8u : 0u));
-      } else if (layout == EM_LAYOUT_IQ3_S) {
-        codes[k] = (uint8_t)(size >> 1 | (q[k] < 0 ? 8u : 0u));
-      } else if (layout == EM_LAYOUT_IQ2) {
-        codes[k] = (uint8_t)(size >> 4 | (q[k] < 0 ? 4u : 0u));
-      } else {
-        codes[k] = (uint8_t)((q[k] + 9) >> 3);
-        thirds |= (uint8_t)(((q[k] + 9) >> 1 & 1) << (k / 8));
-      }
-    }
-    put_codes(codes, info->bits, r, dst + g * em_group_bytes(layout));
+    put_codes(block.codes + EM_GROUP * g, info->bits, r, dst + g * em_group_bytes(layout));
     unsigned first = block.scale[2 * g], second = block.scale[2 * g + 1];
     tail[16 * g + r] = (uint8_t)(info->scales == EM_SCALES_K ? first : first >> 1 | second >> 1 << 4);
-    if (layout == EM_LAYOUT_IQ1) {
-      uint8_t *runs = tail + 128 + 16 * (g / 2) + r;
-      *runs = g % 2 ? (uint8_t)(*runs | thirds << 4) : thirds;
-    }
+  }
+  for (unsigned i = 0; layout == EM_LAYOUT_IQ1 && i < 4; i++) {
+    unsigned thirds = 0;
+    for (unsigned l = 0; l < 8; l++)
+      thirds |= (block.codes[64 * i + 8 * l] >> 2 & 1u) << l;
+    tail[128 + 16 * i + r] = (uint8_t)thirds;
   }
   store_u16(tail + em_scales_d_at(info->scales) + 2 * r, block.d);
 }
@@ -253,7 +240,7 @@ static void pack_tq2_0(const uint8_t *src, unsigned r, uint8_t *dst) {
 /* Trits become pairs. */
 static void pack_tq1_0(const uint8_t *src, unsigned r, uint8_t *dst) {
   uint8_t codes[EM_GROUP];
-  float values[EM_SUPER], d = em_f16_to_f32(load_u16(src + 52));
+  float values[256], d = em_f16_to_f32(load_u16(src + 52));
   em_type_get(EM_TYPE_TQ1_0)->decode(src, values, 1);
   for (unsigned g = 0; g < 8; g++) {
     for (unsigned k = 0; k < EM_GROUP; k++)

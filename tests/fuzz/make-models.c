@@ -53,6 +53,24 @@ static const struct {
       {EDIT_U32, "qwen3.rope.dimension_count", .number = 16}}},
 };
 
+static void write_or_check(const char *folder, const char *name, opened *o, bool check) {
+  size_t bytes = (size_t)em_gguf_data_offset(o->gguf), there = 0;
+  char path[4096], *old = NULL;
+  snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+  if (!o->model)
+    fprintf(stderr, "%s: %s\n", name, o->error.text);
+  CHECK(o->model != NULL);
+  if (check) {
+    CHECK(em_file_read(path, 1 << 20, &old, &there, NULL) == EM_OK && there == bytes &&
+          memcmp(old, o->data, bytes) == 0);
+    free(old);
+  } else {
+    FILE *out = fopen(path, "wb");
+    CHECK(out && fwrite(o->data, 1, bytes, out) == bytes && fclose(out) == 0);
+  }
+  close_model(o);
+}
+
 int main(int argc, char **argv) {
   bool check = argc == 3 && strcmp(argv[1], "--check") == 0;
   if (argc != 2 && !check) {
@@ -61,19 +79,13 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
     opened o = open_model(models[i].architecture, models[i].edits);
-    size_t bytes = (size_t)em_gguf_data_offset(o.gguf), there = 0;
-    char path[4096], *old = NULL;
-    snprintf(path, sizeof path, "%s/%s.gguf", argv[argc - 1], models[i].name);
-    CHECK(o.model != NULL);
-    if (check) {
-      CHECK(em_file_read(path, 1 << 20, &old, &there, NULL) == EM_OK && there == bytes &&
-            memcmp(old, o.data, bytes) == 0);
-      free(old);
-    } else {
-      FILE *out = fopen(path, "wb");
-      CHECK(out && fwrite(o.data, 1, bytes, out) == bytes && fclose(out) == 0);
-    }
-    close_model(&o);
+    write_or_check(argv[argc - 1], models[i].name, &o, check);
+  }
+  for (size_t i = 0; i < sizeof model_architectures / sizeof model_architectures[0]; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "family-%s", model_architectures[i]);
+    opened o = open_model(model_architectures[i], NULL);
+    write_or_check(argv[argc - 1], name, &o, check);
   }
   return check_done();
 }

@@ -102,17 +102,170 @@ static void put_f32(const model_file *file, const char *key, float value) {
     em_gguf_put_f32(file->writer, name, value);
 }
 
-/* n_rows 0: a vector. */
-static void put_tensor(const model_file *file, const char *name, uint64_t n_in, uint64_t n_rows) {
+/* n_rows 0: a vector. n_matrices 0: no stack. */
+static void put_tensor(const model_file *file, const char *name, uint64_t n_in, uint64_t n_rows, uint64_t n_matrices) {
   const edit *e = find_edit(file, name);
   if (e && e->kind != EDIT_TYPE)
     return;
-  uint64_t dims[2] = {n_in, n_rows};
-  em_gguf_put_tensor(file->writer, name, e ? e->number : EM_TYPE_F32, n_rows > 0 ? 2 : 1, dims, NULL);
+  uint64_t dims[3] = {n_in, n_rows, n_matrices};
+  em_gguf_put_tensor(file->writer, name, e ? e->number : EM_TYPE_F32,
+                     n_rows == 0       ? 1
+                     : n_matrices == 0 ? 2
+                                       : 3,
+                     dims, NULL);
 }
 
-/* Two layers, rows of 64, 4 heads of 16 with 2 KV heads, 96 hidden, 32 tokens. The bytes are the caller's. */
-static char *make_model_file(const char *architecture, const edit *edits, size_t *bytes) {
+/* Families by what they have; lists of words between spaces. */
+#define HYBRIDS " qwen3next qwen35 qwen35moe "
+#define LEADING " glm4moe deepseek2 " /* whose first layer is dense and whose second has experts */
+#define ALL_EXPERTS " mixtral qwen2moe qwen3moe qwen3next qwen35moe gpt-oss minimax-m2 granitemoe "
+#define WINDOWS " gpt-oss gemma2 gemma3 gemma4 cohere2 "
+#define GATED_SHARED " qwen2moe qwen3next qwen35moe "
+#define FUSED_FFN " glm4 chatglm phi3 "
+#define POST_NORMS " gemma2 gemma3 gemma4 glm4 olmo2 "
+
+/* Every family that can be opened, and llama with experts. */
+static const char *const model_architectures[] = {
+    "llama",   "mixtral",    "mistral3",  "smollm3", "qwen2",      "qwen2moe", "qwen3",     "qwen3moe", "qwen3next",
+    "qwen35",  "qwen35moe",  "gemma2",    "gemma3",  "gemma4",     "glm4",     "glm4moe",   "chatglm",  "phi3",
+    "gpt-oss", "minimax-m2", "deepseek2", "granite", "granitemoe", "olmo2",    "command-r", "cohere2",
+};
+
+static inline bool is_listed(const char *list, const char *architecture) {
+  char word[32];
+  snprintf(word, sizeof word, " %s ", architecture);
+  return strstr(list, word) != NULL;
+}
+
+typedef struct layer_tensor {
+  const char *name, *only, *except; /* lists; NULL: all, and none */
+  uint64_t dims[3];                 /* 0: unused */
+  int layer;                        /* 0: both, 1: the first, 2: the second; of hybrids and leading ones only */
+} layer_tensor;
+
+/* In the order of the files. */
+static const layer_tensor layer_tensors[] = {
+    {"attn_norm.weight", NULL, " olmo2 ", {64}},
+    {"attn_q.weight", NULL, HYBRIDS " chatglm phi3 deepseek2 ", {64, 64}},
+    {"attn_k.weight", NULL, HYBRIDS " chatglm phi3 deepseek2 ", {64, 32}},
+    {"attn_v.weight", NULL, HYBRIDS " chatglm phi3 deepseek2 ", {64, 32}},
+    {"attn_q.weight", HYBRIDS, NULL, {64, 128}, 2},
+    {"attn_k.weight", HYBRIDS, NULL, {64, 32}, 2},
+    {"attn_v.weight", HYBRIDS, NULL, {64, 32}, 2},
+    {"attn_qkv.weight", " chatglm phi3 ", NULL, {64, 128}},
+    {"attn_qkv.bias", " chatglm ", NULL, {128}},
+    {"attn_q.bias", " qwen2 qwen2moe glm4 glm4moe gpt-oss ", NULL, {64}},
+    {"attn_k.bias", " qwen2 qwen2moe glm4 glm4moe gpt-oss ", NULL, {32}},
+    {"attn_v.bias", " qwen2 qwen2moe glm4 glm4moe gpt-oss ", NULL, {32}},
+    {"attn_q_norm.weight", " qwen3 qwen3moe gemma3 gemma4 glm4moe ", NULL, {16}},
+    {"attn_k_norm.weight", " qwen3 qwen3moe gemma3 gemma4 glm4moe ", NULL, {16}},
+    {"attn_q_norm.weight", HYBRIDS, NULL, {16}, 2},
+    {"attn_k_norm.weight", HYBRIDS, NULL, {16}, 2},
+    {"attn_q_norm.weight", " minimax-m2 olmo2 ", NULL, {64}},
+    {"attn_k_norm.weight", " minimax-m2 olmo2 ", NULL, {32}},
+    {"attn_sinks.weight", " gpt-oss ", NULL, {4}},
+    {"attn_output.weight", NULL, HYBRIDS, {64, 64}},
+    {"attn_output.weight", HYBRIDS, NULL, {64, 64}, 2},
+    {"attn_output.bias", " gpt-oss ", NULL, {64}},
+    {"attn_q_a.weight", " deepseek2 ", NULL, {64, 32}},
+    {"attn_q_a_norm.weight", " deepseek2 ", NULL, {32}},
+    {"attn_q_b.weight", " deepseek2 ", NULL, {32, 64}},
+    {"attn_kv_a_mqa.weight", " deepseek2 ", NULL, {64, 40}},
+    {"attn_kv_a_norm.weight", " deepseek2 ", NULL, {32}},
+    {"attn_k_b.weight", " deepseek2 ", NULL, {8, 32, 4}},
+    {"attn_v_b.weight", " deepseek2 ", NULL, {32, 16, 4}},
+    {"attn_qkv.weight", HYBRIDS, NULL, {64, 128}, 1},
+    {"attn_gate.weight", HYBRIDS, NULL, {64, 64}, 1},
+    {"ssm_ba.weight", " qwen3next ", NULL, {64, 8}, 1},
+    {"ssm_beta.weight", " qwen35 qwen35moe ", NULL, {64, 4}, 1},
+    {"ssm_alpha.weight", " qwen35 qwen35moe ", NULL, {64, 4}, 1},
+    {"ssm_conv1d.weight", HYBRIDS, NULL, {4, 128}, 1},
+    {"ssm_a", HYBRIDS, NULL, {4}, 1},
+    {"ssm_dt.bias", HYBRIDS, NULL, {4}, 1},
+    {"ssm_norm.weight", HYBRIDS, NULL, {16}, 1},
+    {"ssm_out.weight", HYBRIDS, NULL, {64, 64}, 1},
+    {"post_attention_norm.weight", POST_NORMS HYBRIDS " glm4moe gpt-oss ", NULL, {64}},
+    {"ffn_norm.weight", NULL, HYBRIDS " olmo2 command-r cohere2 glm4moe gpt-oss ", {64}},
+    {"ffn_gate.weight", NULL, ALL_EXPERTS FUSED_FFN LEADING, {64, 96}},
+    {"ffn_up.weight", NULL, ALL_EXPERTS FUSED_FFN LEADING, {64, 96}},
+    {"ffn_gate.weight", LEADING, NULL, {64, 96}, 1},
+    {"ffn_up.weight", LEADING, NULL, {64, 96}, 1},
+    {"ffn_up.weight", FUSED_FFN, NULL, {64, 192}},
+    {"ffn_down.weight", NULL, ALL_EXPERTS LEADING, {96, 64}},
+    {"ffn_down.weight", LEADING, NULL, {96, 64}, 1},
+    {"post_ffw_norm.weight", POST_NORMS, NULL, {64}},
+    {"ffn_gate_inp.weight", ALL_EXPERTS, NULL, {64, 4}},
+    {"ffn_gate_exps.weight", ALL_EXPERTS, NULL, {64, 32, 4}},
+    {"ffn_up_exps.weight", ALL_EXPERTS, NULL, {64, 32, 4}},
+    {"ffn_down_exps.weight", ALL_EXPERTS, NULL, {32, 64, 4}},
+    {"ffn_gate_inp.weight", LEADING, NULL, {64, 4}, 2},
+    {"ffn_gate_exps.weight", LEADING, NULL, {64, 32, 4}, 2},
+    {"ffn_up_exps.weight", LEADING, NULL, {64, 32, 4}, 2},
+    {"ffn_down_exps.weight", LEADING, NULL, {32, 64, 4}, 2},
+    {"exp_probs_b.bias", LEADING, NULL, {4}, 2},
+    {"exp_probs_b.bias", " minimax-m2 ", NULL, {4}},
+    {"ffn_gate_inp.bias", " gpt-oss ", NULL, {4}},
+    {"ffn_gate_exps.bias", " gpt-oss ", NULL, {32, 4}},
+    {"ffn_up_exps.bias", " gpt-oss ", NULL, {32, 4}},
+    {"ffn_down_exps.bias", " gpt-oss ", NULL, {64, 4}},
+    {"ffn_gate_inp_shexp.weight", GATED_SHARED, NULL, {64}},
+    {"ffn_gate_shexp.weight", GATED_SHARED, NULL, {64, 32}},
+    {"ffn_up_shexp.weight", GATED_SHARED, NULL, {64, 32}},
+    {"ffn_down_shexp.weight", GATED_SHARED, NULL, {32, 64}},
+    {"ffn_gate_shexp.weight", LEADING, NULL, {64, 32}, 2},
+    {"ffn_up_shexp.weight", LEADING, NULL, {64, 32}, 2},
+    {"ffn_down_shexp.weight", LEADING, NULL, {32, 64}, 2},
+    {"inp_gate.weight", " gemma4 ", NULL, {64, 16}},
+    {"proj.weight", " gemma4 ", NULL, {16, 64}},
+    {"post_norm.weight", " gemma4 ", NULL, {64}},
+    {"layer_output_scale.weight", " gemma4 ", NULL, {1}},
+};
+
+static void put_own_keys(const model_file *file, const char *family) {
+  if (is_listed(WINDOWS, family))
+    put_u32(file, "attention.sliding_window", 8);
+  if (is_listed(" command-r cohere2 ", family)) {
+    put_f32(file, "attention.layer_norm_epsilon", 1e-5f);
+    put_f32(file, "logit_scale", 0.25f);
+  }
+  if (is_listed(ALL_EXPERTS LEADING, family)) {
+    put_u32(file, "expert_count", 4);
+    put_u32(file, "expert_used_count", 2);
+    put_u32(file, "expert_feed_forward_length", 32);
+  }
+  if (is_listed(GATED_SHARED, family))
+    put_u32(file, "expert_shared_feed_forward_length", 32);
+  if (is_listed(LEADING, family)) {
+    put_u32(file, "expert_shared_count", 1);
+    put_u32(file, "leading_dense_block_count", 1);
+  }
+  if (is_listed(HYBRIDS, family)) {
+    put_u32(file, "ssm.conv_kernel", 4);
+    put_u32(file, "ssm.state_size", 16);
+    put_u32(file, "ssm.group_count", 2);
+    put_u32(file, "ssm.time_step_rank", 4);
+    put_u32(file, "ssm.inner_size", 64);
+    put_u32(file, "full_attention_interval", 2);
+  }
+  if (is_listed(" deepseek2 ", family)) {
+    put_u32(file, "attention.q_lora_rank", 32);
+    put_u32(file, "attention.kv_lora_rank", 32);
+    put_u32(file, "attention.key_length", 40);
+    put_u32(file, "attention.value_length", 32);
+    put_u32(file, "attention.key_length_mla", 16);
+    put_u32(file, "attention.value_length_mla", 16);
+    put_u32(file, "rope.dimension_count", 8);
+  }
+  if (is_listed(" gemma4 ", family)) {
+    put_u32(file, "embedding_length_per_layer_input", 16);
+    put_u32(file, "attention.shared_kv_layers", 1);
+  }
+}
+
+/* Two layers, rows of 64, 4 heads of 16 with 2 KV heads, 96 hidden, 32 tokens; 4 experts of 32, of which 2 are used.
+ * The bytes are the caller's. */
+static char *make_model_file(const char *family, const edit *edits, size_t *bytes) {
+  const char *architecture = strcmp(family, "mixtral") == 0 ? "llama" : family;
   model_file file = {em_gguf_writer_new(3), architecture, edits};
   if (!find_edit(&file, "general.architecture"))
     em_gguf_put_text(file.writer, "general.architecture", architecture);
@@ -121,30 +274,28 @@ static char *make_model_file(const char *architecture, const edit *edits, size_t
   put_u32(&file, "block_count", 2);
   put_u32(&file, "feed_forward_length", 96);
   put_u32(&file, "attention.head_count", 4);
-  put_u32(&file, "attention.head_count_kv", 2);
+  put_u32(&file, "attention.head_count_kv", is_listed(" deepseek2 ", family) ? 1 : 2);
   put_u32(&file, "vocab_size", 32);
   put_f32(&file, "attention.layer_norm_rms_epsilon", 1e-5f);
-  put_tensor(&file, "token_embd.weight", 64, 32);
-  put_tensor(&file, "output_norm.weight", 64, 0);
-  put_tensor(&file, "output.weight", 64, 32);
+  put_own_keys(&file, family);
+  put_tensor(&file, "token_embd.weight", 64, 32, 0);
+  put_tensor(&file, "output_norm.weight", 64, 0, 0);
+  put_tensor(&file, "output.weight", 64, 32, 0);
+  if (is_listed(" gemma4 ", family)) {
+    put_tensor(&file, "rope_freqs.weight", 8, 0, 0);
+    put_tensor(&file, "per_layer_token_embd.weight", 32, 32, 0);
+    put_tensor(&file, "per_layer_model_proj.weight", 64, 32, 0);
+    put_tensor(&file, "per_layer_proj_norm.weight", 16, 0, 0);
+  }
   for (int i = 0; i < 2; i++) {
-    static const struct {
-      const char *name, *only; /* only: the architecture that has it */
-      uint64_t n_in, n_rows;
-    } tensors[] = {
-        {"attn_norm.weight", NULL, 64, 0},      {"attn_q.weight", NULL, 64, 64},
-        {"attn_k.weight", NULL, 64, 32},        {"attn_v.weight", NULL, 64, 32},
-        {"attn_q.bias", "qwen2", 64, 0},        {"attn_k.bias", "qwen2", 32, 0},
-        {"attn_v.bias", "qwen2", 32, 0},        {"attn_q_norm.weight", "qwen3", 16, 0},
-        {"attn_k_norm.weight", "qwen3", 16, 0}, {"attn_output.weight", NULL, 64, 64},
-        {"ffn_norm.weight", NULL, 64, 0},       {"ffn_gate.weight", NULL, 64, 96},
-        {"ffn_up.weight", NULL, 64, 96},        {"ffn_down.weight", NULL, 96, 64},
-    };
-    for (size_t t = 0; t < sizeof tensors / sizeof tensors[0]; t++) {
+    for (size_t t = 0; t < sizeof layer_tensors / sizeof layer_tensors[0]; t++) {
+      const layer_tensor *tensor = &layer_tensors[t];
       char name[64];
-      snprintf(name, sizeof name, "blk.%d.%s", i, tensors[t].name);
-      if (!tensors[t].only || strcmp(tensors[t].only, architecture) == 0)
-        put_tensor(&file, name, tensors[t].n_in, tensors[t].n_rows);
+      if ((tensor->layer != 0 && tensor->layer != i + 1) || (tensor->only && !is_listed(tensor->only, family)) ||
+          (tensor->except && is_listed(tensor->except, family)))
+        continue;
+      snprintf(name, sizeof name, "blk.%d.%s", i, tensor->name);
+      put_tensor(&file, name, tensor->dims[0], tensor->dims[1], tensor->dims[2]);
     }
   }
   for (int i = 0; i < MAX_EDITS && edits && edits[i].kind != EDIT_NONE; i++)

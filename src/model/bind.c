@@ -87,10 +87,6 @@ uint64_t em_dim_value(const em_hparams *hparams, int32_t number, em_dim dim) {
     return hparams->n_embd;
   case EM_DIM_VOCAB:
     return hparams->n_vocab;
-  case EM_DIM_CONTEXT:
-    return hparams->n_context;
-  case EM_DIM_TOKEN_TYPES:
-    return hparams->n_token_types;
   case EM_DIM_HEADS:
     return layer->n_heads;
   case EM_DIM_HEAD:
@@ -429,7 +425,7 @@ em_status em_model_bind(em_model *model, em_error *error) {
   if (em_model_bound(model, -1, EM_SLOT_ROPE_LONG) >= 0 && em_model_bound(model, -1, EM_SLOT_ROPE_SHORT) >= 0)
     model->tensors[em_model_bound(model, -1, EM_SLOT_ROPE_SHORT)].is_spare = true;
   /* Without a head of its own the embedding table is the head. */
-  if (em_model_bound(model, -1, EM_SLOT_OUTPUT) < 0 && !(model->family->has & EM_IS_ENCODER)) {
+  if (em_model_bound(model, -1, EM_SLOT_OUTPUT) < 0) {
     int32_t table = em_model_bound(model, -1, EM_SLOT_TOKEN_EMBD);
     *slot_of(model->bound, -1, EM_SLOT_OUTPUT) = table;
     model->tensors[table].use |= EM_USE_MATRIX;

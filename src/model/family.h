@@ -11,7 +11,7 @@ enum {
   EM_HAS_NEXTN = 2,
   EM_HAS_LONGROPE = 4,
   EM_HAS_PARALLEL = 8,       /* attention and feed-forward part take the same row */
-  EM_IS_ENCODER = 16,        /* makes embeddings; rows see those behind them too */
+  EM_HAS_ONLY_EXPERTS = 16,  /* every layer has experts */
   EM_HAS_NORMED_ROUTES = 32, /* the weights of a token's experts are divided by their sum unless a key says otherwise */
   EM_HAS_WIDE_EXPERTS = 64   /* without a width of their own experts are as wide as a dense part, else all together */
 };

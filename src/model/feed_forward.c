@@ -28,8 +28,7 @@ static const em_tensor_rule fused_rules[] = {
 };
 const em_rule_group em_rules_ffn_fused = {EM_RULES(fused_rules), .needs = EM_LAYER_FEED_FORWARD};
 
-const em_output_slots em_ffn_output_slots = {EM_SLOT_FFN_DOWN, EM_SLOT_FFN_DOWN_BIAS, EM_SLOT_FFN_POST_NORM,
-                                             EM_N_SLOTS};
+const em_output_slots em_ffn_output_slots = {EM_SLOT_FFN_DOWN, EM_N_SLOTS, EM_SLOT_FFN_POST_NORM, EM_N_SLOTS};
 
 em_activation em_model_activation(const em_model *model) {
   return model->family->activation == EM_ACT_NONE ? EM_ACT_SWIGLU : model->family->activation;

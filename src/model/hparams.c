@@ -98,10 +98,9 @@ fail:
   return status;
 }
 
-static em_status check_causal(em_keys *keys, const em_family *family, em_error *error) {
+static em_status check_causal(em_keys *keys, em_error *error) {
   bool causal = true;
-  if (em_gguf_get_bool(keys->gguf, em_keys_name(keys, "attention.causal"), &causal) && !causal &&
-      !(family->has & EM_IS_ENCODER))
+  if (em_gguf_get_bool(keys->gguf, em_keys_name(keys, "attention.causal"), &causal) && !causal)
     return em_fail(error, EM_ERR_UNSUPPORTED,
                    "this model makes embeddings instead of text, which Hearth cannot run yet");
   return EM_OK;
@@ -130,6 +129,11 @@ static em_status read_experts(em_keys *keys, const em_family *family, em_hparams
                                       EM_GATING_SOFTMAX_SELECTED, EM_GATING_SQRT_SOFTPLUS};
   out->expert_weights_norm = family->has & EM_HAS_NORMED_ROUTES;
   EM_TRY(em_keys_read(keys, em_keys_experts, out, error));
+  if ((family->has & EM_HAS_ONLY_EXPERTS) && (out->n_experts == 0 || out->n_dense_layers > 0))
+    EM_TRY(em_fail(error, EM_ERR_FORMAT,
+                   "every layer of a model of the family '%s' has experts, and this one has '%s' %u", family->name,
+                   em_keys_name(keys, out->n_experts == 0 ? "expert_count" : "leading_dense_block_count"),
+                   out->n_experts == 0 ? 0 : out->n_dense_layers));
   if (out->n_experts == 0)
     return EM_OK;
   if (!(family->has & EM_HAS_EXPERTS))
@@ -188,7 +192,7 @@ em_status em_hparams_read(const em_gguf *gguf, const em_family *family, em_hpara
   if (!out->layers)
     EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
   EM_TRY(read_heads(&keys, out, error));
-  EM_TRY(check_causal(&keys, family, error));
+  EM_TRY(check_causal(&keys, error));
   EM_TRY(read_experts(&keys, family, out, error));
   for (size_t i = 0; family->keys && family->keys[i]; i++)
     EM_TRY(em_keys_read(&keys, *family->keys[i], out, error));

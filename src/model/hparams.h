@@ -75,7 +75,6 @@ typedef struct em_hparams {
   bool has_tiled_heads; /* of em_stage_delta_net */
   /* Embeddings of each layer, and the layers at the end that have no KV cache of their own. */
   uint32_t n_embd_layer, n_kv_borrowers;
-  uint32_t n_token_types, pooling;
   em_layer *layers; /* [n_layers], of malloc */
 } em_hparams;
 

@@ -85,8 +85,7 @@ static em_status fill_facts(em_model *model, em_error *error) {
     if (!em_mul_u64(tensor->file->dims[0], tensor->file_rows, &n_values) ||
         !em_add_u64(facts->n_parameters, n_values, &facts->n_parameters))
       return em_fail(error, EM_ERR_FORMAT, "the model's size overflows");
-    facts->n_parameters_active +=
-        tensor->n_matrices > 0 ? n_values / tensor->n_matrices * tensor->n_read : n_values;
+    facts->n_parameters_active += tensor->n_matrices > 0 ? n_values / tensor->n_matrices * tensor->n_read : n_values;
     facts->weights_bytes += tensor->bytes;
     facts->weights_bytes_per_token += em_model_tensor_step_bytes(*tensor, tensor->bytes);
   }

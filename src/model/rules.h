@@ -18,10 +18,6 @@ typedef enum em_tensor_slot {
   EM_SLOT_LAYER_EMBD,
   EM_SLOT_LAYER_EMBD_PROJ,
   EM_SLOT_LAYER_EMBD_NORM,
-  EM_SLOT_POSITION_EMBD,
-  EM_SLOT_TYPE_EMBD,
-  EM_SLOT_EMBD_NORM,
-  EM_SLOT_EMBD_NORM_BIAS,
   /* Of a layer's attention. */
   EM_SLOT_ATTN_NORM,
   EM_SLOT_ATTN_QKV,
@@ -39,7 +35,6 @@ typedef enum em_tensor_slot {
   EM_SLOT_ATTN_OUTPUT,
   EM_SLOT_ATTN_OUTPUT_BIAS,
   EM_SLOT_ATTN_POST_NORM,
-  EM_SLOT_ATTN_POST_NORM_BIAS,
   /* Of latent attention. */
   EM_SLOT_Q_A,
   EM_SLOT_Q_A_NORM,
@@ -63,11 +58,8 @@ typedef enum em_tensor_slot {
   EM_SLOT_FFN_NORM,
   EM_SLOT_FFN_GATE,
   EM_SLOT_FFN_UP,
-  EM_SLOT_FFN_UP_BIAS,
   EM_SLOT_FFN_DOWN,
-  EM_SLOT_FFN_DOWN_BIAS,
   EM_SLOT_FFN_POST_NORM,
-  EM_SLOT_FFN_POST_NORM_BIAS,
   EM_SLOT_ROUTER,
   EM_SLOT_ROUTER_NORM,
   EM_SLOT_ROUTER_BIAS,
@@ -99,8 +91,6 @@ typedef enum em_dim {
   EM_DIM_ONE,  /* the second dimension of a vector */
   EM_DIM_EMBD,
   EM_DIM_VOCAB,
-  EM_DIM_CONTEXT,
-  EM_DIM_TOKEN_TYPES,
   EM_DIM_HEADS,
   EM_DIM_HEAD,     /* k_dim */
   EM_DIM_TWO_HEAD, /* 2 k_dim */

@@ -94,6 +94,28 @@ static void check_accepted(void) {
       {"llama",
        {{EDIT_TYPE, "blk.0.ffn_up.weight", .number = EM_TYPE_Q8_0},
         {EDIT_TYPE, "output.weight", .number = EM_TYPE_F16}}},
+      /* Other makes of the families. */
+      {"llama",
+       {{EDIT_TEXT, "llama.rope.scaling.type", .text = "yarn"}, {EDIT_F32, "llama.rope.scaling.factor", .real = 4}}},
+      {"llama", {{EDIT_TENSOR, "blk.0.attn_q.scale", .dims = {1}}, {EDIT_TENSOR, "blk.1.ffn_down.scale", .dims = {1}}}},
+      {"mixtral", {{EDIT_TENSOR, "blk.0.ffn_up_exps.scale", .dims = {4}}}},
+      {"phi3",
+       {{EDIT_TENSOR, "blk.0.ffn_up.scale", .dims = {1}},
+        {EDIT_TEXT, "phi3.rope.scaling.type", .text = "longrope"},
+        {EDIT_TENSOR, "rope_factors_long.weight", .dims = {8}},
+        {EDIT_TENSOR, "rope_factors_short.weight", .dims = {8}}}},
+      {"qwen3next",
+       {{EDIT_DROP, "blk.0.attn_qkv.weight"},
+        {EDIT_DROP, "blk.0.attn_gate.weight"},
+        {EDIT_TENSOR, "blk.0.ssm_in.weight", .dims = {64, 192}}}},
+      {"qwen35moe",
+       {{EDIT_DROP, "blk.0.ffn_gate_exps.weight"},
+        {EDIT_DROP, "blk.0.ffn_up_exps.weight"},
+        {EDIT_TENSOR, "blk.0.ffn_gate_up_exps.weight", .dims = {64, 64, 4}}}},
+      {"glm4moe",
+       {{EDIT_U32, "glm4moe.block_count", .number = 3},
+        {EDIT_U32, "glm4moe.nextn_predict_layers", .number = 1},
+        {EDIT_TENSOR, "blk.2.nextn.eh_proj.weight", .dims = {128, 64}}}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     opened o = open_model(cases[i].architecture, cases[i].edits);
@@ -231,6 +253,60 @@ static void check_refused(void) {
        "the type F16 where F32 is needed"},
       {"llama", {{EDIT_TYPE, "blk.0.attn_q.weight", .number = EM_TYPE_I32}}, EM_ERR_UNSUPPORTED, "has the type I32"},
       {"llama", {{EDIT_TYPE, "blk.0.attn_q.weight", .number = EM_TYPE_F64}}, EM_ERR_UNSUPPORTED, "has the type F64"},
+      /* Relations inside of families. */
+      {"mixtral", {{EDIT_U32, "llama.expert_used_count", .number = 5}}, EM_ERR_FORMAT, "is 5, outside 1 to 4"},
+      {"mixtral", {{EDIT_U32, "llama.expert_count", .number = 1u << 20}}, EM_ERR_FORMAT, "expert_count' is 1048576"},
+      {"mixtral", {{EDIT_TENSOR, "blk.0.ffn_up_exps.scale", .dims = {3}}}, EM_ERR_FORMAT, "where [4, 1, 1, 1]"},
+      {"mixtral", {{EDIT_TENSOR, "blk.0.ffn_gate_inp.scale", .dims = {1}}}, EM_ERR_UNSUPPORTED, "does not belong"},
+      {"mixtral", {{EDIT_DROP, "blk.1.ffn_up_exps.weight"}}, EM_ERR_FORMAT, "no tensor 'blk.1.ffn_up_exps.weight'"},
+      {"mixtral",
+       {{EDIT_TENSOR, "blk.1.ffn_gate_up_exps.weight", .dims = {64, 64, 4}}},
+       EM_ERR_FORMAT,
+       "both 'blk.1.ffn_gate_exps.weight' and 'blk.1.ffn_gate_up_exps.weight'"},
+      {"minimax-m2", {{EDIT_U32, "minimax-m2.expert_gating_func", .number = 9}}, EM_ERR_FORMAT, "gating_func' is 9"},
+      {"minimax-m2", {{EDIT_DROP, "output.weight"}}, EM_ERR_FORMAT, "'output.weight'"},
+      {"deepseek2",
+       {{EDIT_U32, "deepseek2.expert_group_count", .number = 3},
+        {EDIT_U32, "deepseek2.expert_group_used_count", .number = 1}},
+       EM_ERR_FORMAT,
+       "4 experts cannot be routed in 3 groups"},
+      {"deepseek2", {{EDIT_U32, "deepseek2.attention.head_count_kv", .number = 2}}, EM_ERR_FORMAT, "where 1 is needed"},
+      {"deepseek2", {{EDIT_DROP, "deepseek2.attention.key_length_mla"}}, EM_ERR_UNSUPPORTED, "key_length_mla"},
+      {"deepseek2", {{EDIT_U32, "deepseek2.attention.key_length_mla", .number = 8}}, EM_ERR_FORMAT, "do not fit"},
+      {"deepseek2", {{EDIT_DROP, "deepseek2.attention.kv_lora_rank"}}, EM_ERR_FORMAT, "kv_lora_rank'"},
+      {"qwen3next", {{EDIT_U32, "qwen3next.expert_count", .number = 0}}, EM_ERR_FORMAT, "expert_count' 0"},
+      {"gpt-oss",
+       {{EDIT_U32, "gpt-oss.leading_dense_block_count", .number = 1}},
+       EM_ERR_FORMAT,
+       "dense_block_count' 1"},
+      {"gpt-oss", {{EDIT_DROP, "gpt-oss.attention.sliding_window"}}, EM_ERR_FORMAT, "sliding_window'"},
+      {"qwen35", {{EDIT_U32, "qwen35.ssm.group_count", .number = 3}}, EM_ERR_FORMAT, "3 key heads and 4 value heads"},
+      {"qwen35", {{EDIT_U32, "qwen35.ssm.conv_kernel", .number = 1}}, EM_ERR_FORMAT, "conv_kernel' is 1"},
+      {"qwen35", {{EDIT_U32, "qwen35.nextn_predict_layers", .number = 2}}, EM_ERR_FORMAT, "none of its 2 blocks"},
+      {"qwen3next",
+       {{EDIT_TENSOR, "blk.0.ssm_in.weight", .dims = {64, 192}}},
+       EM_ERR_FORMAT,
+       "both 'blk.0.attn_qkv.weight' and 'blk.0.ssm_in.weight'"},
+      {"phi3", {{EDIT_TENSOR, "rope_factors_long.weight", .dims = {8}}}, EM_ERR_FORMAT, "'rope_factors_short.weight'"},
+      {"phi3",
+       {{EDIT_TEXT, "phi3.rope.scaling.type", .text = "longrope"}},
+       EM_ERR_FORMAT,
+       "'rope_factors_long.weight'"},
+      {"gemma4", {{EDIT_U32, "gemma4.attention.shared_kv_layers", .number = 2}}, EM_ERR_FORMAT, "2 of 2 layers"},
+      {"gemma4",
+       {{EDIT_U32, "gemma4.rope.dimension_count_swa", .number = 7}},
+       EM_ERR_FORMAT,
+       "dimension_count_swa' is 7"},
+      {"gemma4",
+       {{EDIT_U32, "gemma4.attention.sliding_window_pattern", .number = 2}},
+       EM_ERR_FORMAT,
+       "has no keys and values"},
+      {"gemma3",
+       {{EDIT_I32S, "gemma3.attention.sliding_window_pattern", .items = {1, 0}, .n = 2}},
+       EM_ERR_FORMAT,
+       "truths"},
+      {"command-r", {{EDIT_DROP, "command-r.logit_scale"}}, EM_ERR_FORMAT, "logit_scale'"},
+      {"command-r", {{EDIT_TENSOR, "blk.0.attn_q_norm.weight", .dims = {16, 4}}}, EM_ERR_UNSUPPORTED, "attn_q_norm"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     opened o = open_model(cases[i].architecture, cases[i].edits);
@@ -242,8 +318,43 @@ static void check_refused(void) {
   }
 }
 
+/* What files hold beside the layers that are computed, and what experts and recurrent layers cost. */
+static void check_parts(void) {
+  opened o = open_model("glm4moe", (edit[MAX_EDITS]){{EDIT_U32, "glm4moe.block_count", .number = 3},
+                                                     {EDIT_U32, "glm4moe.nextn_predict_layers", .number = 1},
+                                                     {EDIT_TENSOR, "blk.2.nextn.eh_proj.weight", .dims = {128, 64}}});
+  const em_model_facts *facts = em_model_get_facts(o.model);
+  CHECK_INT(facts->n_layers, 2);
+  CHECK_INT(facts->n_nextn, 1);
+  CHECK_INT(facts->nextn_bytes, 4 * 128 * 64);
+  CHECK(facts->n_experts == 4 && facts->n_experts_used == 2);
+  CHECK_INT(facts->n_parameters - facts->n_parameters_active, 2 * 3 * 64 * 32);
+  CHECK_INT(facts->weights_bytes_per_token, 4 * (facts->n_parameters_active - 31 * 64));
+  close_model(&o);
+
+  o = open_model("qwen35", NULL);
+  facts = em_model_get_facts(o.model);
+  CHECK(facts->n_kv_layers == 1 && facts->n_state_layers == 1);
+  CHECK_INT(facts->state_bytes, 4 * (3 * 128 + 4 * 16 * 16));
+  CHECK_INT(em_model_kv_token_bytes(o.model, EM_TYPE_F32), 2 * 2 * 16 * 4);
+  close_model(&o);
+
+  /* Both layers of gemma4's file attend to the first one's cache; a window shortens what is read. */
+  o = open_model("gemma4", NULL);
+  CHECK_INT(em_model_kv_token_bytes(o.model, EM_TYPE_F32), 2 * 2 * 16 * 4);
+  CHECK_INT(em_model_kv_read_bytes(o.model, EM_TYPE_F32, 10), 10 * 2 * 2 * 2 * 16 * 4);
+  close_model(&o);
+  o = open_model("gemma2", NULL);
+  CHECK_INT(em_model_kv_read_bytes(o.model, EM_TYPE_F32, 10), (8 + 10) * 2 * 2 * 16 * 4);
+  close_model(&o);
+  o = open_model("deepseek2", NULL);
+  CHECK_INT(em_model_kv_token_bytes(o.model, EM_TYPE_F32), 2 * 40 * 4);
+  close_model(&o);
+}
+
 int main(void) {
   check_facts();
+  check_parts();
   check_accepted();
   check_refused();
   return check_done();

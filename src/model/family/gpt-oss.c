@@ -29,14 +29,12 @@ static const em_rule_group *const layer[] = {&em_rules_attn_norm,
 static const em_key_group *const keys[] = {&em_keys_window, NULL};
 
 static em_status shape(em_keys *names, em_hparams *hparams, em_error *error) {
-  if (hparams->n_experts == 0 || hparams->n_dense_layers > 0)
-    return em_fail(error, EM_ERR_FORMAT, "the model's layers have no experts");
   return em_window_shape(names, hparams, 2, error);
 }
 
 const em_family em_family_gpt_oss = {
     .name = "gpt-oss",
-    .has = EM_HAS_EXPERTS | EM_HAS_WIDE_EXPERTS,
+    .has = EM_HAS_EXPERTS | EM_HAS_ONLY_EXPERTS | EM_HAS_WIDE_EXPERTS,
     .rope = EM_ROPE_NEOX,
     .activation = EM_ACT_SWIGLU_OAI,
     .gating = EM_GATING_SOFTMAX_SELECTED,

@@ -15,8 +15,6 @@ static const em_rule_group *const layer[] = {
 static const em_key_group *const keys[] = {&em_keys_shared_ff, NULL};
 
 static em_status shape(em_keys *names, em_hparams *hparams, em_error *error) {
-  if (hparams->n_experts == 0)
-    return em_fail(error, EM_ERR_FORMAT, "the model has no '%s'", em_keys_name(names, "expert_count"));
   if (hparams->n_ff_shared == 0)
     hparams->n_ff_shared = hparams->layers[0].n_ff;
   em_model_mark_shared(hparams);
@@ -25,7 +23,7 @@ static em_status shape(em_keys *names, em_hparams *hparams, em_error *error) {
 
 const em_family em_family_qwen2moe = {
     .name = "qwen2moe",
-    .has = EM_HAS_EXPERTS,
+    .has = EM_HAS_EXPERTS | EM_HAS_ONLY_EXPERTS,
     .rope = EM_ROPE_NEOX,
     .keys = keys,
     .globals = globals,

@@ -35,7 +35,7 @@ static em_status shape(em_keys *names, em_hparams *hparams, em_error *error) {
 
 const em_family em_family_qwen3next = {
     .name = "qwen3next",
-    .has = EM_HAS_EXPERTS | EM_HAS_NORMED_ROUTES | EM_HAS_NEXTN,
+    .has = EM_HAS_EXPERTS | EM_HAS_ONLY_EXPERTS | EM_HAS_NORMED_ROUTES | EM_HAS_NEXTN,
     .rope = EM_ROPE_NEOX,
     .keys = keys,
     .globals = globals,

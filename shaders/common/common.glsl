@@ -34,7 +34,13 @@ const uint STEP_PAGES = 6u;       // [slot][max_pages]
 const uint STEP_ROTATIONS = 7u;   // [table][row][n_rot / 2] of (cos, sin) as float bits
 const uint STEP_TOP = 8u;         // how many tokens of each output are picked
 
+const uint STEP_N_SLOTS = 9u;
+const uint STEP_STATES = 10u;     // [slot]
+
 const uint PAGE_TOKENS = 256u;
+
+// Words of moe/sort.comp's groups before the blocks.
+const uint GROUPS_HEADER = 2u;
 
 // Types of the KV cache.
 const uint KV_F32 = 0u;

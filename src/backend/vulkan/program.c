@@ -7,9 +7,9 @@
 #include "base/checked.h"
 
 typedef struct sizes {
-  uint64_t scratch, input, result, normed, partial, keys, top;
+  uint64_t scratch, input, result, normed, partial, keys, top, work, groups, chosen;
   uint64_t step_words[EM_VK_MAX_AHEAD]; /* with the dispatches' sizes */
-  uint32_t n_steps, n_rotations, max_dispatches, n_slices;
+  uint32_t n_steps, n_rotations, max_dispatches, n_slices, n_sorts;
 } sizes;
 
 static bool same_rope(const em_rope *a, const em_rope *b) {
@@ -43,13 +43,65 @@ uint32_t em_vk_n_segments(const em_weights *weights) {
   return n ? n : 1;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
+
+/* The memory of stages with experts and of recurrent ones. */
+static em_status measure_stacks(const em_program_desc *desc, uint32_t index, sizes *out, em_error *error) {
+  const em_stage *stage = &desc->stages[index];
+  const uint64_t rows = desc->max_rows;
+  em_value routes = EM_NO_VALUE;
+  uint64_t n_experts = 0;
+  if (stage->kind == EM_STAGE_ROUTER) {
+    const em_stage_router *s = &stage->router;
+    out->work = larger(out->work, rows * s->w->n_rows);
+    if (s->w->n_rows > 1024 || s->n_used > 64 || s->n_groups > 64)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "a choice of %u of so many experts has no shader", s->n_used);
+  } else if (stage->kind == EM_STAGE_EXPERTS) {
+    routes = stage->experts.routes;
+    n_experts = stage->experts.w[0]->n_matrices;
+  } else if (stage->kind == EM_STAGE_EXPERTS_SUM) {
+    routes = stage->experts_sum.routes;
+    n_experts = stage->experts_sum.w->n_matrices;
+    out->work = larger(out->work, rows * (desc->values[routes].width / 2) * stage->experts_sum.w->n_rows);
+  } else if (stage->kind == EM_STAGE_DELTA_NET) {
+    const em_stage_delta_net *s = &stage->delta_net;
+    out->work = larger(out->work, rows * (2ull * s->n_k * s->k_dim + (uint64_t)s->n_v * s->v_dim));
+    if (s->k_dim > 256)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "recurrent heads of %u values have no shader", s->k_dim);
+  }
+  if (routes != EM_NO_VALUE) {
+    uint64_t pairs = rows * (desc->values[routes].width / 2);
+    if (pairs > EM_VK_MAX_GROUPS || n_experts > 1024)
+      return em_fail(error, EM_ERR_UNSUPPORTED, "so many experts for so many rows have no shader");
+    /* Blocks of three words, in the worst case one a pair, and the pairs. */
+    out->groups = larger(out->groups, 2 + 4 * pairs);
+    out->n_sorts += em_vk_sorts(desc, index);
+  }
+  if (out->work > UINT32_MAX)
+    return em_fail(error, EM_ERR_TOO_BIG, "a stage's working memory is too large");
+  return EM_OK;
+}
+
 static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *out, em_error *error) {
   const bool converts = em_vk_may_convert(vk);
   *out = (sizes){0};
   uint64_t width_normed = 0, rows_normed = 0, rotation_values = 0;
   for (uint32_t i = 0; i < desc->n_stages; i++) {
     const em_stage *stage = &desc->stages[i];
-    out->max_dispatches += 3;
+    out->max_dispatches += 4;
+    em_status status = measure_stacks(desc, i, out, error);
+    if (status != EM_OK)
+      return status;
+    const em_weights *norm = stage->kind == EM_STAGE_ROUTER    ? stage->router.norm
+                             : stage->kind == EM_STAGE_EXPERTS ? stage->experts.norm
+                                                               : NULL;
+    if (norm || (stage->kind == EM_STAGE_ROUTER && converts)) {
+      const em_weights *w = stage->kind == EM_STAGE_ROUTER ? stage->router.w : stage->experts.w[0];
+      width_normed = larger(width_normed, w->n_in);
+      rows_normed = larger(rows_normed, desc->max_rows);
+    }
     if (stage->kind == EM_STAGE_INPUT)
       out->input = (uint64_t)desc->max_rows * desc->values[stage->input.out].width;
     if (stage->kind == EM_STAGE_LINEAR) {
@@ -103,11 +155,13 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
   out->n_slices = 1;
   for (uint32_t i = 1; i < desc->n_stages; i++)
     out->n_slices += desc->stages[i].layer != desc->stages[i - 1].layer;
-  out->step_words[0] = EM_VK_STEP_HEADER + (3ull + rotation_values) * desc->max_rows + desc->max_outputs +
-                       (uint64_t)desc->max_slots * desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
+  out->chosen = (uint64_t)out->n_steps * out->n_sorts;
+  out->step_words[0] = EM_VK_STEP_HEADER + desc->max_slots + (3ull + rotation_values) * desc->max_rows +
+                       desc->max_outputs + (uint64_t)desc->max_slots * desc->max_pages +
+                       3ull * EM_VK_N_PARTS * out->max_dispatches;
   for (uint32_t k = 1; k < out->n_steps; k++)
     out->step_words[k] =
-        EM_VK_STEP_HEADER + 3ull + rotation_values + 1 + desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
+        EM_VK_STEP_HEADER + 4ull + rotation_values + 1 + desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
   return EM_OK;
 }
 
@@ -117,7 +171,7 @@ em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_de
   em_status status = measure(&((const em_vulkan *)backend)->vk, desc, &s, error);
   if (status != EM_OK)
     return status;
-  *out = 4 * (s.scratch + s.input + s.result + s.normed + s.partial + s.keys + s.top);
+  *out = 4 * (s.scratch + s.input + s.result + s.normed + s.partial + s.keys + s.top + s.work + s.groups + s.chosen);
   if (!((const em_vulkan *)backend)->vk.unified)
     *out += 4 * s.result;
   for (uint32_t k = 0; k < s.n_steps; k++)
@@ -220,6 +274,13 @@ static em_status make_buffers(em_vulkan_program *program, const sizes *s, em_err
     EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s->result, "result to read", &program->readback, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->normed, "normed", &program->normed, error));
   EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->partial, "partial", &program->partial, error));
+  if (s->work > 0)
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->work, "work", &program->work, error));
+  program->n_sorts = s->n_sorts;
+  if (s->n_sorts > 0) {
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->groups, "groups", &program->groups, error));
+    EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s->chosen, "chosen experts", &program->chosen, error));
+  }
   if (s->top > 0) {
     EM_TRY(em_vk_buffer_new(vk, EM_VK_DEVICE, 4 * s->keys, "keys", &program->keys, error));
     EM_TRY(em_vk_buffer_new(vk, EM_VK_READBACK, 4 * s->top, "best tokens", &program->top, error));
@@ -241,7 +302,7 @@ static em_status make_steps(em_vulkan_program *program, const sizes *s, em_error
     step->max_rows = k == 0 ? desc->max_rows : 1;
     step->max_outputs = k == 0 ? desc->max_outputs : 1;
     step->max_slots = k == 0 ? desc->max_slots : 1;
-    step->n_words = EM_VK_STEP_HEADER + (3 + rotation_values) * step->max_rows + step->max_outputs +
+    step->n_words = EM_VK_STEP_HEADER + step->max_slots + (3 + rotation_values) * step->max_rows + step->max_outputs +
                     (uint64_t)step->max_slots * desc->max_pages;
     step->top = program->top.address + 8ull * EM_MAX_TOP * (k == 0 ? 0 : desc->max_outputs + k - 1);
     if (k + 1 < s->n_steps)
@@ -309,6 +370,9 @@ void em_vulkan_program_free(em_program *base) {
   em_vk_buffer_free(vk, &program->readback);
   em_vk_buffer_free(vk, &program->normed);
   em_vk_buffer_free(vk, &program->partial);
+  em_vk_buffer_free(vk, &program->work);
+  em_vk_buffer_free(vk, &program->groups);
+  em_vk_buffer_free(vk, &program->chosen);
   em_vk_buffer_free(vk, &program->keys);
   em_vk_buffer_free(vk, &program->top);
   for (uint32_t i = 0; program->rotations && i < program->n_rotations; i++)

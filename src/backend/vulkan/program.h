@@ -23,6 +23,8 @@ enum {
   EM_VK_STEP_PAGES,
   EM_VK_STEP_ROTATIONS,
   EM_VK_STEP_TOP,
+  EM_VK_STEP_N_SLOTS,
+  EM_VK_STEP_STATES,
   EM_VK_STEP_HEADER
 };
 
@@ -43,9 +45,12 @@ uint32_t em_vk_family_rows(em_vk_family family);
 
 /* How a dispatch's size follows from the step; what is not said is fixed. */
 typedef enum em_vk_grid {
-  EM_VK_GRID_ROWS,           /* y: rows */
-  EM_VK_GRID_ROW_TILES,      /* y: rows, several to a workgroup */
-  EM_VK_GRID_ROW_COLUMNS,    /* x: rows, several to a workgroup; the fixed size is y */
+  EM_VK_GRID_ROWS,        /* y: rows */
+  EM_VK_GRID_ROW_TILES,   /* y: rows, several to a workgroup */
+  EM_VK_GRID_SLOTS,       /* y: slots */
+  EM_VK_GRID_PAIRS,       /* x: as many blocks of pairs of a row and an expert as there may be; the fixed size is y */
+  EM_VK_GRID_ONE,         /* one workgroup */
+  EM_VK_GRID_ROW_COLUMNS, /* x: rows, several to a workgroup; the fixed size is y */
   EM_VK_GRID_OUTPUT_COLUMNS, /* x: outputs, several to a workgroup; the fixed size is y */
   EM_VK_GRID_X_ROWS,         /* x: rows */
   EM_VK_GRID_X_OUTPUTS,      /* x: outputs */
@@ -55,8 +60,9 @@ typedef enum em_vk_grid {
 
 typedef struct em_vk_dispatch {
   em_vk_grid shape;
-  uint32_t fixed;   /* x, where the shape does not say otherwise */
-  uint32_t columns; /* rows of a workgroup, where it has several */
+  uint32_t fixed;             /* x, where the shape does not say otherwise */
+  uint32_t columns;           /* rows or pairs of a workgroup, where it has several */
+  uint32_t n_used, n_experts; /* of a row, and of a stack, for pairs */
 } em_vk_dispatch;
 
 typedef struct em_vk_rotation {
@@ -97,6 +103,10 @@ typedef struct em_vk_step {
 typedef struct em_vulkan_program {
   em_program base;
   em_vk_buffer scratch, input, result, normed, partial;
+  em_vk_buffer work;   /* of a stage alone: logits of experts, the products of pairs, what a delta net mixes */
+  em_vk_buffer groups; /* of sort.comp */
+  em_vk_buffer chosen; /* [n_steps][n_sorts]: experts that each sort found, for the host */
+  uint32_t n_sorts;
   em_vk_buffer readback;  /* the result where the host can read it; without one where it can anyway */
   em_vk_buffer keys, top; /* of picking */
   em_vk_step steps[EM_VK_MAX_AHEAD];
@@ -110,6 +120,9 @@ typedef struct em_vulkan_program {
 /* The index of a stage's rotation table among the distinct ones of the stages before it and itself. is_new: no stage
  * before it shares the table. */
 uint32_t em_vk_rotation_index(const em_program_desc *desc, uint32_t stage, bool *is_new);
+
+/* Whether a stage of experts begins with grouping its pairs: routes have not been grouped since they were made. */
+bool em_vk_sorts(const em_program_desc *desc, uint32_t stage);
 
 /* Segments of a matrix, at least 1. */
 uint32_t em_vk_n_segments(const em_weights *weights);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "backend/vulkan/variants.h"
+#include "backend/vulkan/record.h"
 
 /* The push constants of each shader, laid out as the shaders declare them. */
 typedef struct push_embed {
@@ -70,28 +70,18 @@ typedef struct push_copy {
   uint32_t width, outputs_only;
 } push_copy;
 
-typedef struct recorder {
-  em_vulkan *vulkan;
-  em_vulkan_program *program;
-  em_vk_step *step;
-  em_vk_recording *recording;
-  em_vk_family family;      /* of the stages */
-  VkCommandBuffer commands; /* VK_NULL_HANDLE: nothing is recorded, only the pipelines' names are taken */
-  uint32_t columns;         /* of the kernel at hand */
-} recorder;
-
-static VkDeviceAddress address_of(const em_vulkan_program *program, em_value value) {
+VkDeviceAddress em_vk_address_of(const em_vulkan_program *program, em_value value) {
   if (value == program->base.desc.result)
     return program->result.address;
   return program->scratch.address + 4 * program->base.desc.values[value].offset;
 }
 
-static VkDeviceAddress vector_of(const em_weights *weights) {
+VkDeviceAddress em_vk_vector_of(const em_weights *weights) {
   return weights ? ((const em_vulkan_weights *)weights)->vector.address : 0;
 }
 
-static em_status add(recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes, em_vk_grid shape,
-                     uint32_t fixed, em_error *error) {
+em_status em_vk_add(em_vk_recorder *r, const em_vk_variant *variant, const void *push, uint32_t push_bytes,
+                    em_vk_grid shape, uint32_t fixed, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   VkPipeline pipeline;
   if (!r->commands)
@@ -100,14 +90,14 @@ static em_status add(recorder *r, const em_vk_variant *variant, const void *push
   if (status != EM_OK)
     return status;
   uint32_t i = r->recording->n_dispatches++;
-  r->recording->dispatches[i] = (em_vk_dispatch){shape, fixed, r->columns};
+  r->recording->dispatches[i] = (em_vk_dispatch){shape, fixed, r->columns, r->n_used, r->n_experts};
   vk->fn.CmdBindPipeline(r->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
   vk->fn.CmdPushConstants(r->commands, r->vulkan->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
   vk->fn.CmdDispatchIndirect(r->commands, r->step->words.buffer, 4 * r->recording->first_size + 12ull * i);
   return EM_OK;
 }
 
-static void barrier(recorder *r) {
+void em_vk_barrier(em_vk_recorder *r) {
   if (!r->commands)
     return;
   VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
@@ -118,7 +108,7 @@ static void barrier(recorder *r) {
 }
 
 /* Copies as many rows as the family may have: how many the step has is not known yet. */
-static void record_input(recorder *r, const em_stage_input *input) {
+static void record_input(em_vk_recorder *r, const em_stage_input *input) {
   if (!r->commands)
     return;
   em_vulkan_program *program = r->program;
@@ -138,7 +128,7 @@ static void record_input(recorder *r, const em_stage_input *input) {
                          &memory, 0, NULL, 0, NULL);
 }
 
-static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error *error) {
+static em_status record_embed(em_vk_recorder *r, const em_stage_embed *embed, em_error *error) {
   em_status status = EM_OK;
   const em_weights *tables[] = {embed->table, embed->positions, embed->types};
   for (uint32_t i = 0; i < 3; i++) {
@@ -148,7 +138,7 @@ static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error
     em_vk_variant variant = {EM_VK_SHADER_EMBED, 2, {table->layout->format, i}};
     push_embed push = {
         .segments = table->tiles.addresses.address,
-        .y = address_of(r->program, embed->out),
+        .y = em_vk_address_of(r->program, embed->out),
         .step = r->step->words.address,
         .n_in = (uint32_t)table->base.n_in,
         .segment_tiles = (uint32_t)table->tiles.units_per_segment,
@@ -156,8 +146,9 @@ static em_status record_embed(recorder *r, const em_stage_embed *embed, em_error
         .n_rows = (uint32_t)table->base.n_rows,
     };
     if (i > 0)
-      barrier(r);
-    EM_TRY(add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, ((uint32_t)table->base.n_in + 511) / 512, error));
+      em_vk_barrier(r);
+    EM_TRY(
+        em_vk_add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, ((uint32_t)table->base.n_in + 511) / 512, error));
   }
 fail:
   return status;
@@ -184,36 +175,52 @@ static bool has_scales(const em_stage_linear *l) {
   return scaled;
 }
 
-static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *error) {
+em_status em_vk_record_normed(em_vk_recorder *r, VkDeviceAddress x, const em_weights *norm, float eps,
+                              em_error *error) {
+  em_vk_variant variant = {EM_VK_SHADER_NORM, 2, {EM_VK_X_FLOATS, false}};
+  push_norm push = {.x = x,
+                    .w = em_vk_vector_of(norm),
+                    .y = r->program->normed.address,
+                    .step = r->step->words.address,
+                    .n = (uint32_t)norm->n_in,
+                    .eps = eps};
+  em_status status = em_vk_add(r, &variant, &push, sizeof push, EM_VK_GRID_X_ROWS, 0, error);
+  em_vk_barrier(r);
+  return status;
+}
+
+em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, VkDeviceAddress y, uint32_t y_width,
+                                 em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
   const uint64_t n_in = l->w[0]->n_in;
   const bool gated = l->activation != EM_ACT_NONE && l->n_parts == 2;
   const bool scaled = has_scales(l);
-  VkDeviceAddress x = address_of(program, l->x);
+  VkDeviceAddress x = em_vk_address_of(program, l->x);
   bool gather = l->outputs_only && !desc->values[l->x].outputs_only;
   const em_vk_kernel *kernel = em_vk_choose(&r->vulkan->vk, r->family, l);
   if (l->norm || gather || kernel->x != EM_VK_X_FLOATS) {
     em_vk_variant variant = {EM_VK_SHADER_NORM, 2, {kernel->x, l->norm && l->norm_kind == EM_NORM_LAYER}};
     push_norm push = {.x = x,
-                      .w = vector_of(l->norm),
+                      .w = em_vk_vector_of(l->norm),
                       .y = program->normed.address,
                       .step = r->step->words.address,
                       .n = (uint32_t)n_in,
                       .eps = l->norm_eps,
                       .outputs_only = gather,
-                      .bias = vector_of(l->norm_bias)};
-    EM_TRY(add(r, &variant, &push, sizeof push, l->outputs_only ? EM_VK_GRID_X_OUTPUTS : EM_VK_GRID_X_ROWS, 0, error));
-    barrier(r);
+                      .bias = em_vk_vector_of(l->norm_bias)};
+    EM_TRY(em_vk_add(r, &variant, &push, sizeof push, l->outputs_only ? EM_VK_GRID_X_OUTPUTS : EM_VK_GRID_X_ROWS, 0,
+                     error));
+    em_vk_barrier(r);
     x = program->normed.address;
   }
   push_linear push = {.x = x,
-                      .y = address_of(program, l->out),
-                      .residual = l->residual == EM_NO_VALUE ? 0 : address_of(program, l->residual),
+                      .y = y,
+                      .residual = l->residual == EM_NO_VALUE ? 0 : em_vk_address_of(program, l->residual),
                       .step = r->step->words.address,
                       .n_in = (uint32_t)n_in,
-                      .y_width = desc->values[l->out].width,
+                      .y_width = y_width,
                       .outputs_only = l->outputs_only};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
   em_vk_variant variant = {
@@ -241,7 +248,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
     variant.constants[5] = l->n_parts;
     for (uint32_t p = 0; p < l->n_parts; p++) {
       variant.constants[2 + p] = ((const em_vulkan_weights *)l->w[p])->layout->format;
-      push.bias[p] = vector_of(l->bias[p]);
+      push.bias[p] = em_vk_vector_of(l->bias[p]);
       push.rows[p] = (uint32_t)l->w[p]->n_rows;
       n_tiles += gated && p > 0 ? 0 : (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
     }
@@ -249,7 +256,7 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       uint64_t left;
       for (uint32_t p = 0; p < l->n_parts; p++)
         push.w[p] = tile_address(l->w[p], 0, &left);
-      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n_tiles, error));
+      EM_TRY(em_vk_add(r, &variant, &push, sizeof push, shape, (uint32_t)n_tiles, error));
     }
     for (uint64_t tile = 0; gated && tile < n_tiles;) {
       uint64_t left0, left1, n = n_tiles - tile;
@@ -260,8 +267,8 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       push.first_row = (uint32_t)(tile * EM_VK_TILE_ROWS);
       push.rows[0] = push.rows[1] = (uint32_t)(l->w[0]->n_rows - push.first_row);
       for (uint32_t p = 0; p < 2; p++)
-        push.bias[p] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * push.first_row : 0;
-      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
+        push.bias[p] = l->bias[p] ? em_vk_vector_of(l->bias[p]) + 4ull * push.first_row : 0;
+      EM_TRY(em_vk_add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
       tile += n;
     }
     return EM_OK;
@@ -279,8 +286,8 @@ static em_status record_linear(recorder *r, const em_stage_linear *l, em_error *
       uint32_t row = (uint32_t)(tile * EM_VK_TILE_ROWS);
       push.first_row = first_row + row;
       push.rows[0] = (uint32_t)l->w[p]->n_rows - row;
-      push.bias[0] = l->bias[p] ? vector_of(l->bias[p]) + 4ull * row : 0;
-      EM_TRY(add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
+      push.bias[0] = l->bias[p] ? em_vk_vector_of(l->bias[p]) + 4ull * row : 0;
+      EM_TRY(em_vk_add(r, &variant, &push, sizeof push, shape, (uint32_t)n, error));
       tile += n;
     }
     first_row += (uint32_t)l->w[p]->n_rows;
@@ -294,23 +301,23 @@ static uint32_t kv_constant(em_type type) {
 }
 
 /* Norms a piece of each row in place, all of it as one. */
-static em_status record_row_norm(recorder *r, VkDeviceAddress at, uint32_t width, const em_weights *norm, float eps,
-                                 em_error *error) {
+static em_status record_row_norm(em_vk_recorder *r, VkDeviceAddress at, uint32_t width, const em_weights *norm,
+                                 float eps, em_error *error) {
   em_vk_variant variant = {EM_VK_SHADER_POST, 1, {0}};
   push_post push = {.x = at,
-                    .w = vector_of(norm),
+                    .w = em_vk_vector_of(norm),
                     .y = at,
                     .step = r->step->words.address,
                     .n = (uint32_t)norm->n_in,
                     .width = width,
                     .eps = eps,
                     .scale = 1.0f};
-  em_status status = add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, 1, error);
-  barrier(r);
+  em_status status = em_vk_add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, 1, error);
+  em_vk_barrier(r);
   return status;
 }
 
-static em_status record_store(recorder *r, uint32_t index, em_error *error) {
+static em_status record_store(em_vk_recorder *r, uint32_t index, em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
@@ -318,7 +325,7 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
   em_vulkan_kv *kv = (em_vulkan_kv *)desc->kv;
   const em_kv_layer *layer = &kv->base.layers[s->kv_layer];
   const uint32_t width = desc->values[s->qkv].width, k_at = s->n_heads * layer->k_dim;
-  const VkDeviceAddress row = address_of(program, s->qkv);
+  const VkDeviceAddress row = em_vk_address_of(program, s->qkv);
   const em_weights *q_norm = s->q_norm, *k_norm = s->k_norm;
   bool is_new;
   uint64_t table = 0;
@@ -342,8 +349,8 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
                                                                                        : 2}};
   push_store push = {
       .qkv = row,
-      .q_norm = vector_of(q_norm),
-      .k_norm = vector_of(k_norm),
+      .q_norm = em_vk_vector_of(q_norm),
+      .k_norm = em_vk_vector_of(k_norm),
       .keys = kv->keys[s->kv_layer].addresses.address,
       .values = kv->values[s->kv_layer].addresses.address,
       .step = r->step->words.address,
@@ -368,7 +375,7 @@ static em_status record_store(recorder *r, uint32_t index, em_error *error) {
   uint32_t n = s->n_heads;
   if (s->source != EM_KV_FROM_NONE)
     n += layer->v_in_k ? layer->n_heads : 2 * layer->n_heads;
-  EM_TRY(add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, n, error));
+  EM_TRY(em_vk_add(r, &variant, &push, sizeof push, EM_VK_GRID_ROWS, n, error));
 fail:
   return status;
 }
@@ -388,7 +395,7 @@ static void attention_tile(const em_vk *vk, const em_kv_layer *layer, uint32_t n
   *rows = partial ? 1 : most / *heads;
 }
 
-static em_status record_attention(recorder *r, const em_stage_attention *a, em_error *error) {
+static em_status record_attention(em_vk_recorder *r, const em_stage_attention *a, em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const em_program_desc *desc = &program->base.desc;
@@ -404,11 +411,11 @@ static em_status record_attention(recorder *r, const em_stage_attention *a, em_e
                            {kv_constant(kv->base.type), partial, layer->k_dim, layer->v_dim, heads, rows,
                             r->vulkan->vk.broadcast, layer->v_in_k, a->softcap != 0}};
   push_attend push = {
-      .qkv = address_of(program, a->qkv),
-      .y = partial ? program->partial.address : address_of(program, a->out),
+      .qkv = em_vk_address_of(program, a->qkv),
+      .y = partial ? program->partial.address : em_vk_address_of(program, a->out),
       .keys = keys->addresses.address,
       .values = values->addresses.address,
-      .sinks = vector_of(a->sinks),
+      .sinks = em_vk_vector_of(a->sinks),
       .step = r->step->words.address,
       .n_heads = a->n_heads,
       .n_kv_heads = layer->n_heads,
@@ -422,81 +429,82 @@ static em_status record_attention(recorder *r, const em_stage_attention *a, em_e
       .both_ways = a->both_ways,
   };
   r->columns = rows;
-  EM_TRY(add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROW_TILES, a->n_heads / heads,
-             error));
+  EM_TRY(em_vk_add(r, &variant, &push, sizeof push, partial ? EM_VK_GRID_PAGES : EM_VK_GRID_ROW_TILES,
+                   a->n_heads / heads, error));
   if (partial) {
-    barrier(r);
+    em_vk_barrier(r);
     em_vk_variant reduce = {EM_VK_SHADER_REDUCE, 0, {0}};
     push_reduce merge = {.partial = program->partial.address,
-                         .y = address_of(program, a->out),
-                         .sinks = vector_of(a->sinks),
+                         .y = em_vk_address_of(program, a->out),
+                         .sinks = em_vk_vector_of(a->sinks),
                          .step = r->step->words.address,
                          .n_heads = a->n_heads,
                          .v_dim = layer->v_dim,
                          .max_pages = desc->max_pages,
                          .window = a->window,
                          .both_ways = a->both_ways};
-    EM_TRY(add(r, &reduce, &merge, sizeof merge, EM_VK_GRID_ROWS, a->n_heads, error));
+    EM_TRY(em_vk_add(r, &reduce, &merge, sizeof merge, EM_VK_GRID_ROWS, a->n_heads, error));
   }
 fail:
   return status;
 }
 
-static em_status record_norm(recorder *r, const em_stage_norm *n, em_error *error) {
+static em_status record_norm(em_vk_recorder *r, const em_stage_norm *n, em_error *error) {
   em_vulkan_program *program = r->program;
   const em_value_desc *out = &program->base.desc.values[n->out];
   bool gathers = out->outputs_only && !program->base.desc.values[n->x].outputs_only;
   em_vk_variant variant = {EM_VK_SHADER_POST, 1, {n->kind == EM_NORM_LAYER}};
-  push_post push = {.x = address_of(program, n->x),
-                    .w = vector_of(n->norm),
-                    .bias = vector_of(n->bias),
-                    .residual = n->residual == EM_NO_VALUE ? 0 : address_of(program, n->residual),
-                    .by = vector_of(n->scale_by),
-                    .y = address_of(program, n->out),
+  push_post push = {.x = em_vk_address_of(program, n->x),
+                    .w = em_vk_vector_of(n->norm),
+                    .bias = em_vk_vector_of(n->bias),
+                    .residual = n->residual == EM_NO_VALUE ? 0 : em_vk_address_of(program, n->residual),
+                    .by = em_vk_vector_of(n->scale_by),
+                    .y = em_vk_address_of(program, n->out),
                     .step = r->step->words.address,
                     .n = (uint32_t)n->norm->n_in,
                     .width = out->width,
                     .outputs = gathers ? 2 : out->outputs_only,
                     .eps = n->eps,
                     .scale = n->scale != 0 ? n->scale : 1.0f};
-  return add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
-             out->width / push.n, error);
+  return em_vk_add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
+                   out->width / push.n, error);
 }
 
-static em_status record_gate(recorder *r, const em_stage_gate *g, em_error *error) {
+static em_status record_gate(em_vk_recorder *r, const em_stage_gate *g, em_error *error) {
   em_vulkan_program *program = r->program;
   const em_value_desc *out = &program->base.desc.values[g->out];
   em_vk_variant variant = {EM_VK_SHADER_GATE, 1, {g->activation}};
-  push_gate push = {.x = address_of(program, g->x),
-                    .gate = address_of(program, g->gate) + 4ull * g->gate_offset,
-                    .y = address_of(program, g->out),
+  push_gate push = {.x = em_vk_address_of(program, g->x),
+                    .gate = em_vk_address_of(program, g->gate) + 4ull * g->gate_offset,
+                    .y = em_vk_address_of(program, g->out),
                     .step = r->step->words.address,
                     .width = out->width,
                     .gate_width = program->base.desc.values[g->gate].width,
                     .is_scalar = g->is_scalar,
                     .outputs = out->outputs_only};
-  return add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
-             (out->width + 127) / 128, error);
+  return em_vk_add(r, &variant, &push, sizeof push, out->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS,
+                   (out->width + 127) / 128, error);
 }
 
 /* text may be NULL: no label. */
-static void begin_label(recorder *r, const char *text) {
+static void begin_label(em_vk_recorder *r, const char *text) {
   em_vk *vk = &r->vulkan->vk;
   VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = text};
   if (r->commands && vk->fn.CmdBeginDebugUtilsLabelEXT && text)
     vk->fn.CmdBeginDebugUtilsLabelEXT(r->commands, &label);
 }
 
-static void end_label(recorder *r, const char *text) {
+static void end_label(em_vk_recorder *r, const char *text) {
   em_vk *vk = &r->vulkan->vk;
   if (r->commands && vk->fn.CmdEndDebugUtilsLabelEXT && text)
     vk->fn.CmdEndDebugUtilsLabelEXT(r->commands);
 }
 
-static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
+static em_status record_stage(em_vk_recorder *r, uint32_t index, em_error *error) {
   em_status status = EM_OK;
   const em_stage *stage = &r->program->base.desc.stages[index];
   begin_label(r, stage->label);
+  r->sorts = em_vk_sorts(&r->program->base.desc, index);
   switch (stage->kind) {
   case EM_STAGE_INPUT:
     record_input(r, &stage->input);
@@ -505,7 +513,8 @@ static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
     EM_TRY(record_embed(r, &stage->embed, error));
     break;
   case EM_STAGE_LINEAR:
-    EM_TRY(record_linear(r, &stage->linear, error));
+    EM_TRY(em_vk_record_linear_to(r, &stage->linear, em_vk_address_of(r->program, stage->linear.out),
+                                  r->program->base.desc.values[stage->linear.out].width, error));
     break;
   case EM_STAGE_ROPE_STORE:
     EM_TRY(record_store(r, index, error));
@@ -519,6 +528,21 @@ static em_status record_stage(recorder *r, uint32_t index, em_error *error) {
   case EM_STAGE_GATE:
     EM_TRY(record_gate(r, &stage->gate, error));
     break;
+  case EM_STAGE_ROUTER:
+    EM_TRY(em_vk_record_router(r, &stage->router, error));
+    break;
+  case EM_STAGE_EXPERTS:
+    EM_TRY(em_vk_record_experts(r, &stage->experts, error));
+    break;
+  case EM_STAGE_EXPERTS_SUM:
+    EM_TRY(em_vk_record_experts_sum(r, &stage->experts_sum, error));
+    break;
+  case EM_STAGE_HEADS:
+    EM_TRY(em_vk_record_heads(r, &stage->heads, error));
+    break;
+  case EM_STAGE_DELTA_NET:
+    EM_TRY(em_vk_record_delta_net(r, &stage->delta_net, error));
+    break;
   case EM_N_STAGE_KINDS:
   default:
     break;
@@ -528,7 +552,7 @@ fail:
   return status;
 }
 
-static em_status record_top(recorder *r, em_error *error) {
+static em_status record_top(em_vk_recorder *r, em_error *error) {
   em_status status = EM_OK;
   em_vulkan_program *program = r->program;
   const uint32_t width = program->base.desc.values[program->base.desc.result].width;
@@ -541,27 +565,27 @@ static em_status record_top(recorder *r, em_error *error) {
                   .step = r->step->words.address,
                   .width = width,
                   .n_classes = n_classes};
-  EM_TRY(add(r, &(em_vk_variant){EM_VK_SHADER_CLASSES, 0, {0}}, &classes, sizeof classes, EM_VK_GRID_OUTPUTS,
-             (n_classes + 63) / 64, error));
-  barrier(r);
-  EM_TRY(add(r, &(em_vk_variant){EM_VK_SHADER_TOP, 0, {0}}, &top, sizeof top, EM_VK_GRID_OUTPUTS, 1, error));
+  EM_TRY(em_vk_add(r, &(em_vk_variant){EM_VK_SHADER_CLASSES, 0, {0}}, &classes, sizeof classes, EM_VK_GRID_OUTPUTS,
+                   (n_classes + 63) / 64, error));
+  em_vk_barrier(r);
+  EM_TRY(em_vk_add(r, &(em_vk_variant){EM_VK_SHADER_TOP, 0, {0}}, &top, sizeof top, EM_VK_GRID_OUTPUTS, 1, error));
 fail:
   return status;
 }
 
-static em_status record_copy(recorder *r, em_error *error) {
+static em_status record_copy(em_vk_recorder *r, em_error *error) {
   em_vulkan_program *program = r->program;
   const em_value_desc *value = &program->base.desc.values[program->base.desc.result];
   push_copy push = {program->result.address, program->readback.address, r->step->words.address, value->width,
                     value->outputs_only};
-  return add(r, &(em_vk_variant){EM_VK_SHADER_COPY, 0, {0}}, &push, sizeof push,
-             value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 127) / 128, error);
+  return em_vk_add(r, &(em_vk_variant){EM_VK_SHADER_COPY, 0, {0}}, &push, sizeof push,
+                   value->outputs_only ? EM_VK_GRID_OUTPUTS : EM_VK_GRID_ROWS, (value->width + 127) / 128, error);
 }
 
 static const char *const part_names[EM_VK_N_PARTS] = {"one row",   "to 4 rows",   "to 8 rows", "to 16 rows",
                                                       "many rows", "best tokens", "result"};
 
-static em_status begin_slice(recorder *r, em_error *error) {
+static em_status begin_slice(em_vk_recorder *r, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   em_status status = EM_OK;
   VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -582,7 +606,7 @@ fail:
 }
 
 /* What follows, in this step or the next, and the host see all that the slice has written. */
-static em_status end_slice(recorder *r, em_error *error) {
+static em_status end_slice(em_vk_recorder *r, em_error *error) {
   em_vk *vk = &r->vulkan->vk;
   if (!r->commands)
     return EM_OK;
@@ -600,7 +624,7 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_step
                        em_error *error) {
   em_status status = EM_OK;
   const em_program_desc *desc = &program->base.desc;
-  recorder r = {vulkan, program, step, &step->parts[part], (em_vk_family)part, VK_NULL_HANDLE};
+  em_vk_recorder r = {vulkan, program, step, &step->parts[part], (em_vk_family)part, VK_NULL_HANDLE};
   r.recording->first_size = step->n_words;
   EM_TRY(begin_slice(&r, error));
   if (part == EM_VK_PART_TOP) {
@@ -620,7 +644,7 @@ em_status em_vk_record(em_vulkan *vulkan, em_vulkan_program *program, em_vk_step
         EM_TRY(end_slice(&r, error));
         EM_TRY(begin_slice(&r, error));
       } else {
-        barrier(&r);
+        em_vk_barrier(&r);
       }
     }
   }

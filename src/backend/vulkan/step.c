@@ -35,6 +35,11 @@ static void write_step(em_vulkan_program *program, em_vk_step *to, const em_step
   if (desc->kv) /* else there may be no tables */
     memcpy(words + at, step->page_tables, 4ull * step->n_slots * desc->max_pages);
   at += to->max_slots * desc->max_pages;
+  words[EM_VK_STEP_N_SLOTS] = step->n_slots;
+  words[EM_VK_STEP_STATES] = at;
+  if (desc->kv && desc->kv->n_state_layers > 0 && step->states)
+    memcpy(words + at, step->states, step->n_slots * 4ull);
+  at += to->max_slots;
   words[EM_VK_STEP_ROTATIONS] = at;
   for (uint32_t t = 0; t < program->n_rotations; t++) {
     const em_vk_rotation *table = &program->rotations[t];
@@ -50,6 +55,29 @@ static void write_step(em_vulkan_program *program, em_vk_step *to, const em_step
   }
 }
 
+/* The most blocks that n pairs fall into: of each expert at most one is not full. */
+static uint32_t max_blocks(uint32_t n, uint32_t n_experts, uint32_t columns) {
+  uint32_t most = n / columns + (n_experts < n ? n_experts : n);
+  return most < n ? most : n;
+}
+
+/* Bytes in the file of the experts that the last n steps chose. */
+static uint64_t expert_bytes(const em_vulkan_program *program, uint32_t n) {
+  const em_program_desc *desc = &program->base.desc;
+  const uint32_t *chosen = program->chosen.mapped;
+  uint64_t bytes = 0;
+  uint32_t sort = 0;
+  for (uint32_t i = 0; program->n_sorts > 0 && i < desc->n_stages; i++) {
+    const em_stage *stage = &desc->stages[i];
+    if (stage->kind != EM_STAGE_EXPERTS && stage->kind != EM_STAGE_EXPERTS_SUM)
+      continue;
+    sort += em_vk_sorts(desc, i);
+    for (uint32_t k = 0; k < n; k++)
+      bytes += em_expert_bytes(stage) * chosen[k * program->n_sorts + sort - 1];
+  }
+  return bytes;
+}
+
 /* Writes the sizes of a part's dispatches and counts them. */
 static void write_sizes(em_vulkan_program *program, em_vk_step *to, const em_step *step, uint32_t part) {
   const em_vk_recording *recording = &to->parts[part];
@@ -63,6 +91,15 @@ static void write_sizes(em_vulkan_program *program, em_vk_step *to, const em_ste
     switch (d->shape) {
     case EM_VK_GRID_ROWS:
       size[1] = step->n_rows;
+      break;
+    case EM_VK_GRID_SLOTS:
+      size[1] = step->n_slots;
+      break;
+    case EM_VK_GRID_PAIRS:
+      size[0] = max_blocks(step->n_rows * d->n_used, d->n_experts, d->columns);
+      size[1] = d->fixed;
+      break;
+    case EM_VK_GRID_ONE:
       break;
     case EM_VK_GRID_ROW_TILES:
       size[1] = (step->n_rows + d->columns - 1) / d->columns;
@@ -169,12 +206,14 @@ em_status em_vulkan_run(em_program *base, const em_step *step, em_error *error) 
       next.positions = &position;
       next.slots = next.outputs = &first;
       next.n_slots = 1;
+      next.states = step->states ? step->states + step->slots[0] : NULL;
       next.page_tables = step->page_tables + (uint64_t)step->slots[0] * base->desc.max_pages;
       n += gather(program, k, &next, family, commands + n);
     }
     EM_TRY(run_commands(vk, commands, n, n, error));
   }
   program->went_ahead = step->n_ahead > 1;
+  base->counters.expert_bytes = expert_bytes(program, step->n_ahead > 1 ? step->n_ahead : 1);
   base->counters.n_submits = (uint32_t)(vk->submitted - submitted);
   base->counters.n_made = (uint32_t)(vk->n_made - made);
 fail:

@@ -21,11 +21,7 @@ static uint64_t available_memory(const em_backend *backend) {
 }
 
 static const em_backend_fns functions = {
-    .runs = EM_RUNS_KIND(EM_STAGE_INPUT) | EM_RUNS_KIND(EM_STAGE_EMBED) | EM_RUNS_KIND(EM_STAGE_LINEAR) |
-            EM_RUNS_KIND(EM_STAGE_ROPE_STORE) | EM_RUNS_KIND(EM_STAGE_ATTENTION) | EM_RUNS_KIND(EM_STAGE_NORM) |
-            EM_RUNS_KIND(EM_STAGE_GATE) | EM_RUNS_EMBED_SUMS | EM_RUNS_LAYER_NORM | EM_RUNS_LINEAR_SCALES |
-            EM_RUNS_LINEAR_PARTS | EM_RUNS_ACTIVATIONS | EM_RUNS_ROPE_RAMP | EM_RUNS_KV_SOURCES | EM_RUNS_HEAD_NORMS |
-            EM_RUNS_WINDOW | EM_RUNS_SOFTCAP | EM_RUNS_SINKS | EM_RUNS_BOTH_WAYS | EM_RUNS_V_IN_K,
+    .runs = EM_RUNS_ALL,
     .close = close_backend,
     .available_memory = available_memory,
     .weights_bytes = em_vulkan_weights_bytes,
@@ -35,6 +31,7 @@ static const em_backend_fns functions = {
     .kv_new = em_vulkan_kv_new,
     .kv_free = em_vulkan_kv_free,
     .kv_copy = em_vulkan_kv_copy,
+    .kv_copy_state = em_vulkan_kv_copy_state,
     .program_bytes = em_vulkan_program_bytes,
     .program_prepare = em_vulkan_program_prepare,
     .prepare_times = em_vulkan_prepare_times,

@@ -28,6 +28,14 @@ typedef enum em_vk_shader {
   EM_VK_SHADER_COPY,
   EM_VK_SHADER_POST,
   EM_VK_SHADER_GATE,
+  EM_VK_SHADER_CHOOSE,
+  EM_VK_SHADER_SORT,
+  EM_VK_SHADER_EXPERTS,
+  EM_VK_SHADER_COMBINE,
+  EM_VK_SHADER_JOIN,
+  EM_VK_SHADER_MIX,
+  EM_VK_SHADER_RECUR,
+  EM_VK_SHADER_KEEP,
   EM_VK_SHADER_READ,
   EM_VK_N_SHADERS
 } em_vk_shader;
@@ -137,12 +145,15 @@ void em_vulkan_weights_free(em_weights *weights);
 typedef struct em_vulkan_kv {
   em_kv base;
   em_vk_segments *keys, *values; /* one a layer; a unit is a page: [kv head][token][dim] */
+  em_vk_segments *states;        /* one a recurrent layer; a unit is a place */
 } em_vulkan_kv;
 
 em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error);
 em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
 void em_vulkan_kv_free(em_kv *kv);
 em_status em_vulkan_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, em_error *error);
+
+em_status em_vulkan_kv_copy_state(em_kv *kv, uint32_t from, uint32_t to, em_error *error);
 
 /* Bytes of one head's values at one position. */
 uint64_t em_vulkan_kv_head_bytes(em_type type, uint32_t dim);

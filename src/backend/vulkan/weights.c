@@ -25,8 +25,13 @@ static em_status check(const em_weights_desc *desc, const em_vk_layout **layout,
   return EM_OK;
 }
 
+/* Of one matrix. */
 static uint64_t n_tiles(uint64_t n_rows) {
   return (n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
+}
+
+static uint64_t n_all_tiles(const em_weights_desc *desc) {
+  return n_tiles(desc->n_rows) * (desc->n_matrices ? desc->n_matrices : 1);
 }
 
 em_status em_vulkan_weights_bytes(const em_backend *backend, const em_weights_desc *desc, uint64_t *out,
@@ -36,7 +41,7 @@ em_status em_vulkan_weights_bytes(const em_backend *backend, const em_weights_de
   em_status status = check(desc, &layout, error);
   if (status != EM_OK)
     return status;
-  if (!em_mul_u64(layout ? n_tiles(desc->n_rows) : desc->n_in, layout ? em_vk_tile_bytes(layout, desc->n_in) : 4, out))
+  if (!em_mul_u64(layout ? n_all_tiles(desc) : desc->n_in, layout ? em_vk_tile_bytes(layout, desc->n_in) : 4, out))
     return em_fail(error, EM_ERR_TOO_BIG, "%s is too large", desc->name);
   return EM_OK;
 }
@@ -121,10 +126,15 @@ static em_status load_piece(const load_job *job, uint64_t piece, uint8_t *scratc
                 : buffer->mapped ? (uint8_t *)buffer->mapped + inside * tile_bytes
                                  : NULL;
   const bool direct = to && (chunk ? vk->uploads.staging.cached : buffer->cached);
-  for (uint64_t i = 0; i < n; i += job->step_tiles) {
-    uint64_t n_step = n - i < job->step_tiles ? n - i : job->step_tiles;
-    uint64_t first_row = (first_tile + i) * EM_VK_TILE_ROWS, n_rows = n_step * EM_VK_TILE_ROWS;
-    n_rows = n_rows < job->desc->n_rows - first_row ? n_rows : job->desc->n_rows - first_row;
+  for (uint64_t i = 0, n_step; i < n; i += n_step) {
+    /* Of a stack the tiles of one matrix at a time. */
+    const uint64_t matrix_tiles = n_tiles(job->desc->n_rows);
+    const uint64_t matrix = (first_tile + i) / matrix_tiles, tile = (first_tile + i) % matrix_tiles;
+    n_step = n - i < job->step_tiles ? n - i : job->step_tiles;
+    n_step = n_step < matrix_tiles - tile ? n_step : matrix_tiles - tile;
+    uint64_t first_row = matrix * job->desc->n_rows + tile * EM_VK_TILE_ROWS, n_rows = n_step * EM_VK_TILE_ROWS;
+    uint64_t left_rows = job->desc->n_rows - tile * EM_VK_TILE_ROWS;
+    n_rows = n_rows < left_rows ? n_rows : left_rows;
     EM_TRY(read_rows(job, first_row, n_rows, scratch, error));
     for (uint64_t t = 0; t < n_step; t++) {
       uint64_t left = n_rows - t * EM_VK_TILE_ROWS;
@@ -197,11 +207,11 @@ static em_status load_tiles(em_vulkan *vulkan, em_vulkan_weights *weights, const
   em_vk *vk = &vulkan->vk;
   load_job job = {.vulkan = vulkan, .weights = weights, .desc = desc, .read = read, .user = user};
   job.tile_bytes = em_vk_tile_bytes(weights->layout, desc->n_in);
-  job.tiles = n_tiles(desc->n_rows);
+  job.tiles = n_all_tiles(desc);
   if (!em_type_row_bytes(desc->type, desc->n_in, &job.row_bytes))
     return em_fail(error, EM_ERR_ARGUMENT, "%s has no whole number of blocks", desc->name);
-  EM_TRY(em_vk_segments_new(vk, EM_VK_WEIGHTS, job.tiles, job.tile_bytes, (desc->use & EM_USE_TABLE) != 0, desc->name,
-                            &weights->tiles, error));
+  EM_TRY(em_vk_segments_new(vk, EM_VK_WEIGHTS, job.tiles, job.tile_bytes,
+                            (desc->use & (EM_USE_TABLE | EM_USE_STACK)) != 0, desc->name, &weights->tiles, error));
   bool staged = !weights->tiles.buffers[0].mapped;
   if (staged)
     EM_TRY(em_vk_uploads_open(vk, error));
@@ -244,7 +254,7 @@ em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc
                            : load_vector(vulkan, weights, desc, read, user, error));
     weights->has_data = true;
   } else if (weights->layout) {
-    EM_TRY(em_vk_segments_size(&vulkan->vk, n_tiles(desc->n_rows), em_vk_tile_bytes(weights->layout, desc->n_in),
+    EM_TRY(em_vk_segments_size(&vulkan->vk, n_all_tiles(desc), em_vk_tile_bytes(weights->layout, desc->n_in),
                                desc->name, &weights->tiles, error));
   }
   *out = &weights->base;
@@ -275,6 +285,10 @@ static uint64_t page_bytes(em_type type, uint32_t n_heads, uint32_t dim) {
   return (uint64_t)n_heads * EM_KV_PAGE_TOKENS * em_vulkan_kv_head_bytes(type, dim);
 }
 
+static uint64_t state_bytes(const em_state_layer *layer) {
+  return ((uint64_t)layer->n_conv + layer->n_inner) * 4;
+}
+
 em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, uint64_t *out, em_error *error) {
   (void)backend;
   uint64_t total = 0, layer;
@@ -288,6 +302,9 @@ em_status em_vulkan_kv_bytes(const em_backend *backend, const em_kv_desc *desc, 
     if (!em_mul_u64(desc->n_pages, page, &layer) || !em_add_u64(total, layer, &total))
       return em_fail(error, EM_ERR_TOO_BIG, "the cache is too large");
   }
+  for (uint32_t i = 0; i < desc->n_state_layers; i++)
+    if (!em_mul_u64(desc->n_states, state_bytes(&desc->state_layers[i]), &layer) || !em_add_u64(total, layer, &total))
+      return em_fail(error, EM_ERR_TOO_BIG, "the cache is too large");
   *out = total;
   return EM_OK;
 }
@@ -303,7 +320,8 @@ em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **
   EM_TRY(em_vulkan_kv_bytes(backend, desc, &bytes, error));
   kv->keys = em_calloc(desc->n_layers ? desc->n_layers : 1, sizeof *kv->keys);
   kv->values = em_calloc(desc->n_layers ? desc->n_layers : 1, sizeof *kv->values);
-  if (!kv->keys || !kv->values) {
+  kv->states = em_calloc(desc->n_state_layers ? desc->n_state_layers : 1, sizeof *kv->states);
+  if (!kv->keys || !kv->values || !kv->states) {
     status = em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
     goto fail;
   }
@@ -324,6 +342,14 @@ em_status em_vulkan_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **
     else
       EM_TRY(em_vk_segments_size(vk, 0, v_bytes, "values", &kv->values[i], error));
   }
+  for (uint32_t i = 0; i < desc->n_state_layers; i++) {
+    kv->base.n_state_layers = i + 1;
+    if (desc->n_states > 0)
+      EM_TRY(em_vk_segments_new(vk, EM_VK_DEVICE, desc->n_states, state_bytes(&desc->state_layers[i]), true, "states",
+                                &kv->states[i], error));
+    else
+      EM_TRY(em_vk_segments_size(vk, 0, state_bytes(&desc->state_layers[i]), "states", &kv->states[i], error));
+  }
   *out = &kv->base;
   return EM_OK;
 fail:
@@ -340,8 +366,11 @@ void em_vulkan_kv_free(em_kv *base) {
     if (kv->values)
       em_vk_segments_free(vk, &kv->values[i]);
   }
+  for (uint32_t i = 0; kv->states && i < base->n_state_layers; i++)
+    em_vk_segments_free(vk, &kv->states[i]);
   free(kv->keys);
   free(kv->values);
+  free(kv->states);
   free(kv);
 }
 
@@ -376,4 +405,16 @@ em_status em_vulkan_kv_copy(em_kv *base, uint32_t from, uint32_t to, uint32_t n_
                  n_tokens * em_vulkan_kv_head_bytes(base->type, l->v_dim));
   }
   return em_vk_finish(vk, commands, "copying a page of the cache", error);
+}
+
+em_status em_vulkan_kv_copy_state(em_kv *base, uint32_t from, uint32_t to, em_error *error) {
+  em_vulkan_kv *kv = (em_vulkan_kv *)base;
+  em_vk *vk = &((em_vulkan *)base->backend)->vk;
+  VkCommandBuffer commands;
+  em_status status = em_vk_begin(vk, &commands, error);
+  if (status != EM_OK)
+    return status;
+  for (uint32_t i = 0; i < base->n_state_layers; i++)
+    copy_pages(vk, commands, &kv->states[i], from, to, 1, kv->states[i].unit_bytes);
+  return em_vk_finish(vk, commands, "copying a state of the cache", error);
 }

@@ -27,6 +27,10 @@ static uint64_t latent_dim(const em_hparams *hparams, const em_layer *layer, em_
     return n_rot;
   case EM_DIM_LATENT_V:
     return hparams->latent_v_dim;
+  case EM_DIM_LATENT_KV:
+    return hparams->latent_k_dim - n_rot + hparams->latent_v_dim;
+  case EM_DIM_LATENT_ALL_KV:
+    return (uint64_t)layer->n_heads * (hparams->latent_k_dim - n_rot + hparams->latent_v_dim);
   case EM_DIM_LATENT_O:
     return (uint64_t)layer->n_heads * hparams->latent_v_dim;
   default:
@@ -127,6 +131,8 @@ uint64_t em_dim_value(const em_hparams *hparams, int32_t number, em_dim dim) {
   case EM_DIM_NOPE:
   case EM_DIM_ROT:
   case EM_DIM_LATENT_V:
+  case EM_DIM_LATENT_KV:
+  case EM_DIM_LATENT_ALL_KV:
   case EM_DIM_LATENT_O:
     return latent_dim(hparams, layer, dim);
   case EM_DIM_CONV:
@@ -278,7 +284,7 @@ static em_status bind_rule(em_model *model, int32_t layer, const em_tensor_rule 
     return rule->need == EM_NEEDED ? fail_missing(layer, rule->name, error) : EM_OK;
   uint64_t n_matrices = rule->n_matrices != EM_DIM_NONE ? em_dim_value(hparams, layer, rule->n_matrices) : 0;
   const uint64_t dims[3] = {em_dim_value(hparams, layer, rule->n_in), em_dim_value(hparams, layer, rule->n_rows),
-                            n_matrices > 0 ? n_matrices : 1};
+                            n_matrices > 0 && !rule->flat ? n_matrices : 1};
   em_model_tensor bound = {.file = tensor,
                            .use = rule->use,
                            .layer = layer,
@@ -316,6 +322,11 @@ static em_status bind_rule(em_model *model, int32_t layer, const em_tensor_rule 
     bound.file_rows = tensor->n_rows / bound.view.group_rows * bound.view.group_count;
     bound.n_rows = bound.file_rows / (n_matrices > 0 ? n_matrices : 1);
     bound.bytes = bound.file_rows * tensor->row_bytes;
+  }
+  if (rule->transposed) {
+    bound.is_transposed = true;
+    bound.n_in = bound.n_rows;
+    bound.n_rows = dims[0];
   }
   *slot = (int32_t)model->n_tensors;
   status = add_tensor(model, bound, error);

@@ -8,6 +8,8 @@
 #define Q_B "attn_q_b.weight", EM_DIM_Q_RANK, EM_DIM_LATENT_Q, EM_NEEDED, EM_USE_MATRIX
 #define Q "attn_q.weight", EM_DIM_EMBD, EM_DIM_LATENT_Q, EM_NEEDED, EM_USE_MATRIX
 
+#define KV_B "attn_kv_b.weight", EM_DIM_KV_RANK, EM_DIM_LATENT_ALL_KV, EM_OPTIONAL, EM_USE_STACK, EM_DIM_HEADS
+
 static const em_tensor_rule low_rank_q_rules[] = {
     {EM_SLOT_Q_A, "attn_q_a.weight", EM_DIM_EMBD, EM_DIM_Q_RANK, EM_NEEDED, EM_USE_MATRIX},
     {EM_SLOT_Q_A_NORM, "attn_q_a_norm.weight", EM_DIM_Q_RANK, EM_DIM_ONE, EM_NEEDED, EM_USE_VECTOR},
@@ -25,8 +27,11 @@ const em_rule_group em_rules_latent_q = {EM_RULES(q_rules), .lacks = EM_LAYER_LO
 static const em_tensor_rule latent_rules[] = {
     {EM_SLOT_KV_A, "attn_kv_a_mqa.weight", EM_DIM_EMBD, EM_DIM_KV_A, EM_NEEDED, EM_USE_MATRIX},
     {EM_SLOT_KV_A_NORM, "attn_kv_a_norm.weight", EM_DIM_KV_RANK, EM_DIM_ONE, EM_NEEDED, EM_USE_VECTOR},
-    {EM_SLOT_K_B, "attn_k_b.weight", EM_DIM_NOPE, EM_DIM_KV_RANK, EM_NEEDED, EM_USE_STACK, EM_DIM_HEADS},
-    {EM_SLOT_V_B, "attn_v_b.weight", EM_DIM_KV_RANK, EM_DIM_LATENT_V, EM_NEEDED, EM_USE_STACK, EM_DIM_HEADS},
+    {EM_SLOT_K_B, "attn_k_b.weight", EM_DIM_NOPE, EM_DIM_KV_RANK, EM_ALTERNATIVE, EM_USE_STACK, EM_DIM_HEADS},
+    {EM_SLOT_V_B, "attn_v_b.weight", EM_DIM_KV_RANK, EM_DIM_LATENT_V, EM_ALTERNATIVE, EM_USE_STACK, EM_DIM_HEADS},
+    /* Older files have both in one tensor: for each head the rows that make a key and then those that make a value. */
+    {EM_SLOT_K_B, KV_B, .view = {EM_DIM_LATENT_KV, {EM_DIM_NONE}, {EM_DIM_NOPE}}, .flat = true, .transposed = true},
+    {EM_SLOT_V_B, KV_B, .view = {EM_DIM_LATENT_KV, {EM_DIM_NOPE}, {EM_DIM_LATENT_V}}, .flat = true},
     {EM_SLOT_ATTN_OUTPUT, "attn_output.weight", EM_DIM_LATENT_O, EM_DIM_EMBD, EM_NEEDED, EM_USE_MATRIX},
 };
 const em_rule_group em_rules_latent = {EM_RULES(latent_rules)};

@@ -87,7 +87,7 @@ static em_status fill_facts(em_model *model, em_error *error) {
       return em_fail(error, EM_ERR_FORMAT, "the model's size overflows");
     facts->n_parameters_active += tensor->n_matrices > 0 ? n_values / tensor->n_matrices * tensor->n_read : n_values;
     facts->weights_bytes += tensor->bytes;
-    facts->weights_bytes_per_token += em_model_tensor_step_bytes(*tensor, tensor->bytes);
+    facts->weights_bytes_per_token += em_model_tensor_step_bytes(*tensor, em_model_tensor_bytes(tensor));
   }
   return fill_caches(model, error);
 }
@@ -147,6 +147,15 @@ uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes) {
     return bytes / tensor.n_matrices * tensor.n_read;
   uint64_t row = (tensor.use & EM_USE_TABLE) ? bytes / tensor.n_rows : 0;
   return row + ((tensor.use & (EM_USE_MATRIX | EM_USE_VECTOR)) ? bytes : 0);
+}
+
+em_type em_model_tensor_type(const em_model_tensor *tensor) {
+  return tensor->is_transposed ? EM_TYPE_F32 : tensor->file->type;
+}
+
+uint64_t em_model_tensor_bytes(const em_model_tensor *tensor) {
+  /* The limits of the keys keep the product small. */
+  return tensor->is_transposed ? tensor->n_in * tensor->n_rows * tensor->n_matrices * sizeof(float) : tensor->bytes;
 }
 
 em_model_blocks em_model_all_blocks(const em_model *model) {

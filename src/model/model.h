@@ -63,6 +63,7 @@ typedef struct em_model_tensor {
   bool is_spare;              /* another one is read in its place */
   uint64_t file_rows, bytes;  /* rows of the file and their bytes */
   em_model_view view;
+  bool is_transposed; /* a stack whose matrices' columns are rows of the file; the weights made of it are F32 */
 } em_model_tensor;
 
 size_t em_model_n_tensors(const em_model *model);
@@ -71,6 +72,10 @@ em_model_tensor em_model_tensor_at(const em_model *model, size_t i); /* i < em_m
 /* What decoding one token reads of weights whose stored size is bytes: all of a matrix or vector, a row of a table, the
  * chosen matrices of a stack. */
 uint64_t em_model_tensor_step_bytes(em_model_tensor tensor, uint64_t bytes);
+
+/* The type and the bytes of what a backend is given of a tensor: those of the file, but for what is transposed. */
+em_type em_model_tensor_type(const em_model_tensor *tensor);
+uint64_t em_model_tensor_bytes(const em_model_tensor *tensor);
 
 /* A model is a row of n_layers + 2 blocks: the embedding (0), the layers (1 .. n_layers) and the head. Some of them,
  * one behind the other, are what a device computes: blocks first .. end - 1. */

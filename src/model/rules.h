@@ -109,15 +109,17 @@ typedef enum em_dim {
   EM_DIM_SHARED_FF,
   EM_DIM_Q_RANK,
   EM_DIM_KV_RANK,
-  EM_DIM_KV_A,     /* kv_rank + n_rot */
-  EM_DIM_LATENT_K, /* latent_k_dim: of a head's query */
-  EM_DIM_LATENT_Q, /* n_heads * latent_k_dim */
-  EM_DIM_NOPE,     /* latent_k_dim - n_rot */
-  EM_DIM_ROT,      /* n_rot */
-  EM_DIM_LATENT_V, /* latent_v_dim */
-  EM_DIM_LATENT_O, /* n_heads * latent_v_dim */
-  EM_DIM_CONV,     /* n_conv */
-  EM_DIM_SSM_K,    /* ssm_k_dim */
+  EM_DIM_KV_A,          /* kv_rank + n_rot */
+  EM_DIM_LATENT_K,      /* latent_k_dim: of a head's query */
+  EM_DIM_LATENT_Q,      /* n_heads * latent_k_dim */
+  EM_DIM_NOPE,          /* latent_k_dim - n_rot */
+  EM_DIM_ROT,           /* n_rot */
+  EM_DIM_LATENT_V,      /* latent_v_dim */
+  EM_DIM_LATENT_KV,     /* NOPE + LATENT_V */
+  EM_DIM_LATENT_ALL_KV, /* n_heads * LATENT_KV */
+  EM_DIM_LATENT_O,      /* n_heads * latent_v_dim */
+  EM_DIM_CONV,          /* n_conv */
+  EM_DIM_SSM_K,         /* ssm_k_dim */
   EM_DIM_SSM_TWO_K,
   EM_DIM_SSM_V,   /* the length of a value head: ssm_inner / ssm_n_v */
   EM_DIM_SSM_N_V, /* ssm_n_v */
@@ -156,6 +158,8 @@ typedef struct em_tensor_rule {
   unsigned use;
   em_dim n_matrices; /* of a stack, the third dimension */
   em_view_rule view;
+  bool flat;       /* of a stack: the matrices are groups of rows, and there is no third dimension */
+  bool transposed; /* of a stack: the matrices' columns are rows in the file */
 } em_tensor_rule;
 
 /* Rules that belong together. */

@@ -15,7 +15,7 @@
 
 static em_weights_desc describe(em_model_tensor tensor) {
   return (em_weights_desc){
-      .type = tensor.file->type,
+      .type = em_model_tensor_type(&tensor),
       .n_in = tensor.n_in,
       .n_rows = tensor.n_rows,
       .n_matrices = tensor.use & EM_USE_STACK ? tensor.n_matrices : 0,
@@ -114,13 +114,47 @@ static em_status read_rows(const em_model *model, const em_model_tensor *tensor,
   return status;
 }
 
+/* The same of a tensor that is transposed: each matrix is decoded, and the part that is asked for is written column by
+ * column. */
+static em_status read_transposed(const em_model *model, const em_model_tensor *tensor, uint64_t offset, uint8_t *dst,
+                                 size_t bytes, em_error *error) {
+  em_status status = EM_OK;
+  const em_type_info *type = em_type_get(tensor->file->type);
+  const size_t n_columns = (size_t)tensor->n_in, n_rows = (size_t)tensor->n_rows, n = n_columns * n_rows;
+  const size_t row_bytes = (size_t)tensor->file->row_bytes;
+  uint8_t *stored = em_calloc(n_columns, row_bytes);
+  float *values = em_calloc(n, sizeof *values);
+  if (!stored || !values)
+    EM_TRY(em_fail(error, EM_ERR_NO_MEMORY, "memory is out"));
+  while (bytes > 0) {
+    uint64_t matrix = offset / (n * sizeof(float));
+    size_t at = (size_t)(offset % (n * sizeof(float))),
+           run = n * sizeof(float) - at < bytes ? n * sizeof(float) - at : bytes;
+    EM_TRY(read_rows(model, tensor, matrix * n_columns * row_bytes, stored, n_columns * row_bytes, error));
+    type->decode(stored, values, n / type->block_len);
+    for (size_t i = 0; i < run; i++) {
+      size_t value = (at + i) / sizeof(float), row = value / n_columns, column = value % n_columns;
+      dst[i] = ((const uint8_t *)&values[column * n_rows + row])[(at + i) % sizeof(float)];
+    }
+    dst += run;
+    offset += run;
+    bytes -= run;
+  }
+fail:
+  free(stored);
+  free(values);
+  return status;
+}
+
 /* For any thread of the backend. */
 static em_status read_piece(void *user, uint64_t offset, void *dst, size_t bytes, em_error *error) {
   loader *load = user;
-  em_status status = read_rows(load->model, load->tensor, offset, dst, bytes, error);
+  const em_model_tensor *tensor = load->tensor;
+  em_status status = tensor->is_transposed ? read_transposed(load->model, tensor, offset, dst, bytes, error)
+                                           : read_rows(load->model, tensor, offset, dst, bytes, error);
   if (status != EM_OK)
     return status;
-  load->done_bytes += bytes;
+  load->done_bytes += tensor->is_transposed ? bytes * tensor->bytes / em_model_tensor_bytes(tensor) : bytes;
   if (load->progress && pthread_equal(load->thread, pthread_self())) {
     uint64_t now = em_now_ns();
     if (now - load->told_ns >= PROGRESS_NS) {

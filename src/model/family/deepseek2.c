@@ -8,7 +8,8 @@
  * - Only the last values of a head rotate, by neighbouring pairs.
  * - The norm of the cached vector covers its first kv_lora_rank values and not the rotated ones.
  * - exp_probs_b only chooses experts; the groups are chosen by it too.
- * - Files from before the absorbed form have attn_kv_b in place of attn_k_b and attn_v_b. */
+ * - Files from before the absorbed form have attn_kv_b in place of attn_k_b and attn_v_b, the lengths of whole heads in
+ *   key_length and value_length, and as many KV heads as heads. */
 #include <math.h>
 
 #include "model/internal.h"
@@ -28,12 +29,20 @@ static const em_key_group own_keys = EM_KEYS(own_rules);
 static const em_key_group *const keys[] = {&own_keys, NULL};
 
 static em_status shape(em_keys *names, em_hparams *hparams, em_error *error) {
-  if (hparams->latent_k_dim == 0 || hparams->latent_v_dim == 0)
-    return em_fail(error, EM_ERR_UNSUPPORTED,
-                   "this file was made before '%s' was known, and Hearth cannot run its attention",
-                   em_keys_name(names, "attention.key_length_mla"));
-  if (hparams->latent_k_dim <= hparams->n_rot || hparams->k_dim != hparams->kv_rank + hparams->n_rot ||
-      hparams->v_dim != hparams->kv_rank)
+  if (hparams->latent_k_dim == 0 && hparams->latent_v_dim == 0) {
+    /* An older file: its keys give the lengths of heads as they are made, and as many KV heads. */
+    hparams->latent_k_dim = hparams->k_dim;
+    hparams->latent_v_dim = hparams->v_dim;
+    hparams->k_dim = hparams->kv_rank + hparams->n_rot;
+    hparams->v_dim = hparams->kv_rank;
+    for (uint32_t i = 0; i < hparams->n_layers; i++) {
+      hparams->layers[i].n_kv_heads = 1;
+      hparams->layers[i].k_dim = hparams->k_dim;
+      hparams->layers[i].v_dim = hparams->v_dim;
+    }
+  }
+  if (hparams->latent_k_dim <= hparams->n_rot || hparams->latent_v_dim == 0 ||
+      hparams->k_dim != hparams->kv_rank + hparams->n_rot || hparams->v_dim != hparams->kv_rank)
     return em_fail(error, EM_ERR_FORMAT,
                    "the model's heads of %u values, %u of them rotated, do not fit the %u and %u that are cached",
                    hparams->latent_k_dim, hparams->n_rot, hparams->k_dim, hparams->v_dim);

@@ -235,6 +235,7 @@ int main(void) {
   test_norm((norm_case){EM_NORM_RMS, 60, 20, .scale = 0.7f, .scale_by = true});
   test_norm((norm_case){EM_NORM_LAYER, 33, 33, .bias = true, .residual = true, .scale_by = true});
   test_norm((norm_case){EM_NORM_LAYER, 64, 16, .in_place = true});
+  test_gate((gate_case){EM_ACT_NONE, 37, 40, 3, false, true, .x = {.n = 0}});
   for (em_activation a = EM_ACT_GELU; a <= EM_ACT_SIGMOID; a++) {
     test_gate((gate_case){a, 37, 80, 41, false, false, .x = {.n = 0}});
     test_gate((gate_case){a, 32, 5, 4, true, true, .x = {.n = 0}});

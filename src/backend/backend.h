@@ -5,7 +5,7 @@
  * rows; each row is one token of one slot at one position. The same program serves prefill, decode and several slots; a
  * backend chooses kernels by the number of rows.
  *
- * Arguments are checked once, in backend.c; implementations may rely on what is written here. Every call may fail and says so;
+ * Arguments are checked once, by the front (backend.c, check.c); implementations may rely on what is written here. Every call may fail and says so;
  * after em_backend_run has failed the contents of values and of the rows' KV positions are undefined.
  *
  * Threads: calls on one backend come from one thread at a time. A backend may use threads of its own inside a call, and for

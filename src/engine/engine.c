@@ -70,7 +70,8 @@ em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *use
   engine->facts.weights_ns = engine->parts.weights_ns;
   engine->facts.prepare = em_backend_prepare_times(engine->devices.chosen);
   uint32_t n = em_parts_caches(&engine->parts, caches);
-  em_pages_restart(engine->pages, caches, n, plan->n_pages);
+  em_pages_restart(engine->pages, caches, n, plan->n_pages, plan->n_slots,
+                   plan->n_states > 0 ? plan->n_states - plan->n_slots : 0);
   engine->scheduler.few_rows = em_backend_few_rows(engine->devices.chosen);
 fail:
   return status;
@@ -248,14 +249,34 @@ static void start(em_engine *engine, em_slot *slot) {
   slot->first_token_ns = slot->last_token_ns = 0;
   slot->stats = (em_request_stats){.n_prompt = n, .wait_ns = slot->start_ns - request->submit_ns};
 
-  /* A page that cannot be copied is computed; a device that has failed says so when it runs. Recurrent layers keep only
-   * the state behind the last token, so that their prompts are computed from the start. */
-  uint32_t n_reused = 0;
-  if (!has_states(engine) &&
-      em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL) == EM_OK) {
+  /* A page or state that cannot be copied is computed; a device that has failed says so when it runs. */
+  uint32_t n_reused = 0, place = engine->states[slot - engine->slots];
+  em_status status =
+      has_states(engine) ? em_pages_resume(engine->pages, slot->tokens, n - 1, place, &slot->pages, &n_reused, NULL)
+                         : em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL);
+  if (status == EM_OK) {
     if (engine->scheduler.few_rows > 0)
       n_reused -= n_reused % EM_PROMPT_BLOCK;
     slot->n_computed = slot->stats.n_reused = n_reused;
+  }
+}
+
+/* Whether a slot's states are kept behind so many tokens: at the ends of all pages of its answer and of the last two of its
+ * prompt, which its next turn begins with, and ever more rarely before them, for prompts that begin alike. */
+static bool keeps_states(const em_engine *engine, const em_slot *slot, uint32_t n_tokens) {
+  uint32_t n_pages = n_tokens / EM_KV_PAGE_TOKENS;
+  return has_states(engine) && n_tokens % EM_KV_PAGE_TOKENS == 0 &&
+         (n_tokens + 2 * EM_KV_PAGE_TOKENS > slot->stats.n_prompt || (n_pages & (n_pages - 1)) == 0);
+}
+
+/* A step goes no further than to where a slot's states are kept. */
+static void stop_at_states(em_engine *engine) {
+  for (uint32_t i = 0; has_states(engine) && i < engine->plan.n_slots; i++) {
+    em_slot *slot = &engine->slots[i];
+    uint32_t at = slot->n_computed - slot->n_computed % EM_KV_PAGE_TOKENS + EM_KV_PAGE_TOKENS;
+    for (; at < slot->n_computed + slot->n_rows; at += EM_KV_PAGE_TOKENS)
+      if (keeps_states(engine, slot, at))
+        slot->n_rows = at - slot->n_computed;
   }
 }
 
@@ -348,6 +369,8 @@ static uint32_t steps_ahead(em_engine *engine, const em_step *step) {
   if (max_tokens > 0 && max_tokens - slot->stats.n_generated < left)
     left = max_tokens - slot->stats.n_generated;
   n = n < left ? n : left;
+  if (has_states(engine) && n > EM_KV_PAGE_TOKENS - slot->n_computed % EM_KV_PAGE_TOKENS)
+    n = EM_KV_PAGE_TOKENS - slot->n_computed % EM_KV_PAGE_TOKENS;
   n = n < AHEAD_NS / engine->row_ns ? n : AHEAD_NS / engine->row_ns;
   if (n <= 1 || em_pages_grow(engine->pages, &slot->pages, slot->n_computed + (uint32_t)n, NULL) != EM_OK)
     return 1;
@@ -452,6 +475,9 @@ static void advance(em_engine *engine, em_slot *slot, uint32_t n_top) {
   uint32_t done = slot->n_computed + slot->n_rows;
   em_pages_commit(engine->pages, &slot->pages, slot->tokens, slot->n_computed, done);
   slot->n_computed = done;
+  /* States that cannot be kept are not found later; nothing else depends on them. */
+  if (keeps_states(engine, slot, done))
+    (void)!em_pages_keep(engine->pages, &slot->pages, done, engine->states[slot - engine->slots], NULL);
   if (em_scheduler_is_cancelled(&engine->scheduler, slot)) {
     em_engine_finish(engine, slot, EM_FINISH_CANCELLED, NULL);
     return;
@@ -480,6 +506,7 @@ bool em_engine_step(em_engine *engine) {
     return true;
   }
   em_scheduler_share(&engine->scheduler);
+  stop_at_states(engine);
   grow_pages(engine);
   em_step step = compose(engine);
   if (step.n_rows == 0)

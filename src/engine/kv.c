@@ -10,25 +10,35 @@
 #include "base/checked.h"
 
 typedef struct page {
-  uint64_t serial;   /* 0: empty and free */
-  uint64_t parent;   /* the serial of the page before it; 0: the first */
-  uint64_t used;     /* when it was last given up; larger is later */
-  uint32_t refs;     /* sequences that use it */
-  uint32_t n_tokens; /* computed */
+  uint64_t serial;       /* 0: empty and free */
+  uint64_t parent;       /* the serial of the page before it; 0: the first */
+  uint64_t used;         /* when it was last given up; larger is later */
+  uint32_t refs;         /* sequences that use it */
+  uint32_t n_tokens;     /* computed */
+  uint64_t state_serial; /* the page's states are kept at places[place] as long as that has the same */
+  uint32_t place;
   int32_t tokens[EM_KV_PAGE_TOKENS];
 } page;
+
+/* Where states are kept. */
+typedef struct place {
+  uint64_t serial; /* of these states; 0: none are here */
+  uint64_t used;   /* as a page's */
+} place;
 
 struct em_pages {
   em_kv *caches[EM_PAGES_MAX_CACHES];
   uint32_t n_caches, n_pages;
   uint64_t last_serial, clock;
+  place *places; /* [n_states] of as many as there are pages */
+  uint32_t first_state, n_states;
   page pages[];
 };
 
 #define NO_PAGE UINT32_MAX
 
 uint64_t em_pages_bytes(uint32_t n_pages) {
-  return sizeof(em_pages) + (uint64_t)n_pages * sizeof(page);
+  return sizeof(em_pages) + (uint64_t)n_pages * (sizeof(page) + sizeof(place));
 }
 
 em_status em_pages_new(uint32_t n_pages, em_pages **out, em_error *error) {
@@ -36,6 +46,7 @@ em_status em_pages_new(uint32_t n_pages, em_pages **out, em_error *error) {
   em_pages *pages = em_to_size(em_pages_bytes(n_pages), &bytes) ? em_calloc(1, bytes) : NULL;
   if (!pages)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  pages->places = (place *)(void *)&pages->pages[n_pages];
   pages->n_pages = n_pages;
   *out = pages;
   return EM_OK;
@@ -66,7 +77,13 @@ static uint32_t take(em_pages *pages, uint64_t parent) {
   p->parent = parent;
   p->refs = 1;
   p->n_tokens = 0;
+  p->state_serial = 0;
   return best;
+}
+
+/* Whether the states at the page's end are kept. */
+static bool has_state(const em_pages *pages, const page *p) {
+  return p->state_serial != 0 && pages->places[p->place].serial == p->state_serial;
 }
 
 static void give_up(em_pages *pages, uint32_t id) {
@@ -155,6 +172,60 @@ em_status em_pages_start(em_pages *pages, const int32_t *tokens, uint32_t n, em_
   return EM_OK;
 }
 
+static em_status copy_state(em_pages *pages, uint32_t from, uint32_t to, em_error *error) {
+  em_status status = EM_OK;
+  for (uint32_t i = 0; i < pages->n_caches && status == EM_OK; i++)
+    status = em_kv_copy_state(pages->caches[i], from, to, error);
+  return status;
+}
+
+em_status em_pages_resume(em_pages *pages, const int32_t *tokens, uint32_t n, uint32_t state, em_page_list *list,
+                          uint32_t *n_reused, em_error *error) {
+  uint64_t parent = 0;
+  uint32_t n_found = 0, n_kept = 0, shared;
+  *n_reused = list->n = 0;
+  while (n - n_found * EM_KV_PAGE_TOKENS >= EM_KV_PAGE_TOKENS) {
+    uint32_t id = find(pages, parent, tokens + n_found * EM_KV_PAGE_TOKENS, EM_KV_PAGE_TOKENS, &shared);
+    if (id == NO_PAGE || shared < EM_KV_PAGE_TOKENS)
+      break;
+    list->ids[n_found++] = id;
+    n_kept = has_state(pages, &pages->pages[id]) ? n_found : n_kept;
+    parent = pages->pages[id].serial;
+  }
+  if (n_kept == 0)
+    return EM_OK;
+  place *kept = &pages->places[pages->pages[list->ids[n_kept - 1]].place];
+  em_status status = copy_state(pages, pages->first_state + (uint32_t)(kept - pages->places), state, error);
+  if (status != EM_OK)
+    return status;
+  kept->used = ++pages->clock;
+  for (list->n = 0; list->n < n_kept; list->n++)
+    pages->pages[list->ids[list->n]].refs++;
+  *n_reused = n_kept * EM_KV_PAGE_TOKENS;
+  return EM_OK;
+}
+
+em_status em_pages_keep(em_pages *pages, const em_page_list *list, uint32_t n_computed, uint32_t state,
+                        em_error *error) {
+  page *p = &pages->pages[list->ids[n_computed / EM_KV_PAGE_TOKENS - 1]];
+  if (pages->n_states == 0 || has_state(pages, p))
+    return EM_OK;
+  uint32_t best = 0;
+  for (uint32_t i = 1; i < pages->n_states; i++)
+    if (pages->places[i].used < pages->places[best].used)
+      best = i;
+  place *kept = &pages->places[best];
+  /* Whatever was here is not found any more, even where the copy fails. */
+  kept->serial = 0;
+  em_status status = copy_state(pages, state, pages->first_state + best, error);
+  if (status != EM_OK)
+    return status;
+  kept->serial = p->state_serial = ++pages->last_serial;
+  kept->used = ++pages->clock;
+  p->place = best;
+  return EM_OK;
+}
+
 em_status em_pages_grow(em_pages *pages, em_page_list *list, uint32_t n_positions, em_error *error) {
   uint32_t n_pages = n_positions / EM_KV_PAGE_TOKENS + (n_positions % EM_KV_PAGE_TOKENS != 0);
   while (list->n < n_pages) {
@@ -179,6 +250,10 @@ static void unify(em_pages *pages, em_page_list *list, uint32_t index) {
     if (index + 1 < list->n)
       pages->pages[list->ids[index + 1]].parent = p->serial;
     p->refs++;
+    if (!has_state(pages, p)) {
+      p->state_serial = own->state_serial;
+      p->place = own->place;
+    }
     own->n_tokens = 0; /* so that it becomes empty */
     give_up(pages, list->ids[index]);
     list->ids[index] = i;
@@ -212,11 +287,16 @@ void em_pages_forget(em_pages *pages) {
   }
 }
 
-void em_pages_restart(em_pages *pages, em_kv *const *caches, uint32_t n_caches, uint32_t n_pages) {
+void em_pages_restart(em_pages *pages, em_kv *const *caches, uint32_t n_caches, uint32_t n_pages, uint32_t first_state,
+                      uint32_t n_states) {
   for (uint32_t i = 0; i < pages->n_pages; i++)
     pages->pages[i].serial = pages->pages[i].refs = 0;
   for (uint32_t i = 0; i < n_caches; i++)
     pages->caches[i] = caches[i];
+  for (uint32_t i = 0; i < n_states; i++)
+    pages->places[i] = (place){0, 0};
+  pages->first_state = first_state;
+  pages->n_states = n_states;
   pages->n_caches = n_caches;
   pages->n_pages = n_pages;
 }

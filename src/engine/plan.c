@@ -41,7 +41,7 @@ em_kv_desc em_plan_kv(const em_plan *plan, const em_model *model, em_model_block
   em_kv_desc desc = {.type = plan->kv_type, .n_pages = plan->n_pages};
   desc.layers = em_model_kv_layers(model, blocks, &desc.n_layers);
   desc.state_layers = em_model_state_layers(model, blocks, &desc.n_state_layers);
-  desc.n_states = desc.n_state_layers > 0 ? plan->n_slots : 0;
+  desc.n_states = desc.n_state_layers > 0 ? plan->n_states : 0;
   return desc;
 }
 

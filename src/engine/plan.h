@@ -27,6 +27,7 @@ typedef struct em_plan {
   uint32_t max_outputs; /* rows of a step whose logits are wanted */
   uint32_t max_pages;   /* of a slot */
   uint32_t n_pages;     /* of all: enough for one slot at least, for every slot where memory allows */
+  uint32_t n_states;    /* places for recurrent layers' states: the slots', and behind them those that are kept; 0: none */
   uint64_t kv_bytes_per_token;
   uint32_t n_parts; /* the first of two is on the processor */
   em_model_blocks blocks[EM_MAX_PARTS];

@@ -18,6 +18,8 @@ static em_status plan_again(em_engine *engine, em_error *error) {
   EM_TRY(em_plan_make(engine->model, &engine->devices, &params, &plan, error));
   if (plan.n_pages > engine->plan.n_pages)
     plan.n_pages = engine->plan.n_pages;
+  if (plan.n_states > plan.n_slots + plan.n_pages)
+    plan.n_states = plan.n_slots + plan.n_pages; /* a page has at most one that is kept */
   engine->plan = plan;
   em_engine_fill_facts(engine);
   engine->scheduler.n_pages = plan.n_pages;
@@ -74,7 +76,7 @@ void em_engine_recover(em_engine *engine) {
   bool again = engine->reopened_ns != 0 && em_now_ns() - engine->reopened_ns < STEADY_NS;
   for (uint32_t i = 0; i < engine->plan.n_slots; i++)
     engine->slots[i].pages.n = engine->slots[i].n_computed = 0;
-  em_pages_restart(engine->pages, NULL, 0, engine->plan.n_pages);
+  em_pages_restart(engine->pages, NULL, 0, engine->plan.n_pages, 0, 0);
 
   if (!again && change_device(engine, engine->params.backend.kind, &graphics) == EM_OK) {
     engine->reopened_ns = em_now_ns();

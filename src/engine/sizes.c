@@ -104,6 +104,21 @@ fail:
   return status;
 }
 
+#define LEAST_KEPT 2u
+
+/* Places for states: one for each slot, and for kept ones about as much memory as the pages take, but no more than one a page. */
+static uint32_t count_states(const em_plan *plan, const em_model *model) {
+  uint32_t n;
+  const em_state_layer *layers = em_model_state_layers(model, em_model_all_blocks(model), &n);
+  uint64_t bytes = 0, pages_bytes = em_model_kv_token_bytes(model, plan->kv_type) * EM_KV_PAGE_TOKENS * plan->n_pages;
+  for (uint32_t i = 0; i < n; i++)
+    bytes += ((uint64_t)layers[i].n_conv + layers[i].n_inner) * sizeof(float);
+  if (bytes == 0)
+    return 0;
+  uint64_t kept = pages_bytes / bytes > LEAST_KEPT ? pages_bytes / bytes : LEAST_KEPT;
+  return plan->n_slots + (uint32_t)(kept < plan->n_pages ? kept : plan->n_pages);
+}
+
 em_status em_sizer_compute(em_sizer *sizer, uint32_t context_tokens, uint32_t n_pages, em_error *error) {
   em_status status = EM_OK;
   em_plan *plan = sizer->plan;
@@ -112,6 +127,7 @@ em_status em_sizer_compute(em_sizer *sizer, uint32_t context_tokens, uint32_t n_
   memory->weights_bytes = memory->kv_bytes = memory->working_bytes = memory->total_bytes = 0;
   plan->max_pages = em_plan_pages_for(context_tokens);
   plan->n_pages = n_pages;
+  plan->n_states = count_states(plan, sizer->model);
 
   /* The engine's own: page tables and tokens of the slots, the pages' tokens, the sampler, the rows of a step. */
   uint32_t n_vocab = em_model_get_facts(sizer->model)->n_vocab;

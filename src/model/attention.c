@@ -102,7 +102,7 @@ void em_build_rope_attention(const em_model *model, em_builder *builder, int32_t
       .n_heads = layer->n_heads,
       .source = what.source,
       .q_norm = em_builder_weights(builder, number, EM_SLOT_ATTN_Q_NORM),
-      .k_norm = em_builder_weights(builder, number, what.k_norm),
+      .k_norm = what.source == EM_KV_FROM_NONE ? NULL : em_builder_weights(builder, number, what.k_norm),
       .norm_v = what.norm_v,
       .norm_eps = hparams->norm_eps,
       .rope = layer->rope,

@@ -351,6 +351,91 @@ static void test_heads(heads_case c) {
   free_tensor(&c.tail);
 }
 
+/* --- What is refused
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* The last stage of a program with one thing changed. */
+#define REFUSED(change)                                                                     \
+  do {                                                                                      \
+    em_stage kept = *s;                                                                     \
+    change;                                                                                 \
+    CHECK(em_program_new(f.backend, &desc, &program, NULL) == EM_ERR_ARGUMENT && !program); \
+    *s = kept;                                                                              \
+  } while (0)
+
+static void test_refused(void) {
+  router_case r = {EM_GATING_SOFTMAX, 16, 12, 4, 3, 2, .norm = true, .bias = true};
+  r.x = make_table(16);
+  r.norm_weights = make_vector(16);
+  r.w = make_tensor(EM_TYPE_F32, 16, 12, EM_USE_MATRIX);
+  r.bias_weights = make_vector(12);
+  fixture f;
+  begin(&f, EM_ISA_SCALAR, 1, NULL);
+  build_router(&f, &r);
+  em_program *program = NULL;
+  em_program_desc desc = describe(&f, (em_value)f.n_values - 1);
+  em_stage *s = &f.stages[f.n_stages - 1];
+  REFUSED(s->router.n_used = 0);
+  REFUSED(s->router.n_used = 5);
+  REFUSED(s->router.n_groups = 5);
+  REFUSED(s->router.n_groups_used = 0);
+  REFUSED(s->router.n_groups_used = 4);
+  REFUSED(s->router.gating = (em_gating)9);
+  REFUSED(s->router.w = s->router.bias);
+  REFUSED(s->router.bias = s->router.norm);
+  REFUSED(s->router.norm = s->router.bias);
+  REFUSED(s->router.routes = s->router.x);
+  REFUSED(s->router.routes = 77);
+  REFUSED(s->router.scale = NAN);
+  CHECK(em_program_new(f.backend, &desc, &f.program, NULL) == EM_OK);
+  end(&f);
+
+  experts_case c = {
+      {EM_TYPE_F32, EM_TYPE_F32}, EM_TYPE_F32, 8, 5, 7, 3, 2, 2, EM_ACT_SWIGLU, 0, .bias = true, .scales = true};
+  c.x = make_table(8);
+  c.routes = make_table(4);
+  for (unsigned p = 0; p < 2; p++) {
+    c.w[p] = make_stack(EM_TYPE_F32, 8, 5, 3, EM_USE_STACK);
+    c.w_scale[p] = make_vector(3);
+    c.w_bias[p] = make_vector(15);
+  }
+  begin(&f, EM_ISA_SCALAR, 1, NULL);
+  build_experts(&f, &c);
+  desc = describe(&f, (em_value)f.n_values - 1);
+  s = &f.stages[f.n_stages - 1];
+  REFUSED(s->experts.n_parts = 1);
+  REFUSED(s->experts.n_parts = 3);
+  REFUSED(s->experts.activation = EM_ACT_SILU);
+  REFUSED(s->experts.clamp = -1);
+  REFUSED(s->experts.activation = EM_ACT_GEGLU; s->experts.clamp = 1);
+  REFUSED(s->experts.w[1] = s->experts.bias[0]);
+  REFUSED(s->experts.bias[1] = s->experts.w_scale[0]);
+  REFUSED(s->experts.w_scale[1] = s->experts.bias[0]);
+  REFUSED(s->experts.x = s->experts.out);
+  REFUSED(s->experts.out = s->experts.routes);
+  CHECK(em_program_new(f.backend, &desc, &f.program, NULL) == EM_OK);
+  end(&f);
+
+  /* A stack has matrices, and nothing else has. */
+  uint64_t bytes;
+  em_backend *backend = NULL;
+  CHECK(em_backend_open(&(em_backend_params){.kind = EM_DEVICE_CPU, .n_threads = 1}, &backend, NULL) == EM_OK);
+  em_weights_desc wrong = c.w[0].desc;
+  CHECK(em_weights_bytes(backend, &wrong, &bytes, NULL) == EM_OK);
+  wrong.n_matrices = 0;
+  CHECK(em_weights_bytes(backend, &wrong, &bytes, NULL) == EM_ERR_ARGUMENT);
+  wrong.n_matrices = UINT32_MAX;
+  CHECK(em_weights_bytes(backend, &wrong, &bytes, NULL) == EM_ERR_ARGUMENT);
+  wrong = c.x.desc;
+  wrong.n_matrices = 2;
+  CHECK(em_weights_bytes(backend, &wrong, &bytes, NULL) == EM_ERR_ARGUMENT);
+  em_backend_close(backend);
+  tensor *all[] = {&r.x,    &r.norm_weights, &r.w,          &r.bias_weights, &c.x,         &c.routes,
+                   &c.w[0], &c.w[1],         &c.w_scale[0], &c.w_scale[1],   &c.w_bias[0], &c.w_bias[1]};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    free_tensor(all[i]);
+}
+
 int main(void) {
   test_router((router_case){EM_GATING_SOFTMAX, 40, 64, 8, 1, 1, .norm = true, .normalise = true});
   test_router((router_case){EM_GATING_SOFTMAX, 33, 7, 7, 0, 0, .bias = true, .logit_scale = 0.25f});
@@ -413,6 +498,7 @@ int main(void) {
                               .scales = true,
                               .is_skewed = true});
   test_foreign_routes();
+  test_refused();
   test_heads((heads_case){EM_TYPE_F32, 12, 20, 3, 5, 7, .x = {.n = 0}});
   test_heads((heads_case){EM_TYPE_Q8_0, 64, 33, 8, 0, 0, .x = {.n = 0}});
   test_heads((heads_case){EM_TYPE_F16, 16, 8, 1, 0, 3, .x = {.n = 0}});

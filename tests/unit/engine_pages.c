@@ -32,6 +32,50 @@ static uint32_t once(const int32_t *tokens, uint32_t n) {
   return reused;
 }
 
+static uint32_t resume(sequence *s, const int32_t *tokens, uint32_t n) {
+  uint32_t reused = 77;
+  s->list = (em_page_list){s->ids, 0};
+  CHECK_INT(em_pages_resume(pages, tokens, n, 0, &s->list, &reused, NULL), EM_OK);
+  CHECK_INT(reused, s->list.n * PAGE);
+  return reused;
+}
+
+/* Only where states were kept may a sequence go on; the two not used for longest make room. */
+static void check_states(const int32_t *a, const int32_t *c) {
+  sequence s, t;
+  CHECK_INT(resume(&s, a, 700), 0);
+  CHECK_INT(em_pages_grow(pages, &s.list, 700, NULL), EM_OK);
+  em_pages_commit(pages, &s.list, a, 0, 700);
+  CHECK_INT(resume(&t, a, 700), 0);
+  CHECK_INT(em_pages_keep(pages, &s.list, PAGE, 0, NULL), EM_OK);
+  CHECK_INT(em_pages_keep(pages, &s.list, 2 * PAGE, 0, NULL), EM_OK);
+  /* Of a sequence that still runs, too, and of the same tokens computed twice. */
+  CHECK_INT(resume(&t, a, 700), 2 * PAGE);
+  CHECK_INT(t.list.ids[1], s.list.ids[1]);
+  em_pages_release(pages, &t.list);
+  CHECK_INT(em_pages_grow(pages, &t.list, 300, NULL), EM_OK);
+  em_pages_commit(pages, &t.list, a, 0, 300);
+  CHECK_INT(t.list.ids[0], s.list.ids[0]);
+  em_pages_release(pages, &t.list);
+  em_pages_release(pages, &s.list);
+  CHECK_INT(resume(&s, a, 2 * PAGE), 2 * PAGE);
+  em_pages_release(pages, &s.list);
+  CHECK_INT(resume(&s, a, 2 * PAGE - 1), PAGE);
+  /* A third place is that of the second page, which was not used for longest. */
+  CHECK_INT(resume(&t, c, 300), 0);
+  CHECK_INT(em_pages_grow(pages, &t.list, 300, NULL), EM_OK);
+  em_pages_commit(pages, &t.list, c, 0, 300);
+  CHECK_INT(em_pages_keep(pages, &t.list, PAGE, 0, NULL), EM_OK);
+  em_pages_release(pages, &s.list);
+  em_pages_release(pages, &t.list);
+  CHECK_INT(resume(&s, a, 700), PAGE);
+  CHECK_INT(resume(&t, c, 700), PAGE);
+  em_pages_release(pages, &s.list);
+  em_pages_release(pages, &t.list);
+  em_pages_forget(pages);
+  CHECK_INT(resume(&s, a, 700), 0);
+}
+
 static void fill(int32_t *tokens, uint32_t n, int32_t seed) {
   for (uint32_t i = 0; i < n; i++)
     tokens[i] = (int32_t)(i % 97) * 1000 + seed;
@@ -41,12 +85,12 @@ int main(void) {
   em_backend *backend;
   em_kv *kv;
   em_backend_params params = {.kind = EM_DEVICE_NULL};
-  em_kv_layer layer = {1, 32, 32};
+  em_kv_layer layer = {1, 32, 32, false};
   em_kv_desc desc = {.type = EM_TYPE_F16, .layers = &layer, .n_layers = 1, .n_pages = 8};
   CHECK_INT(em_backend_open(&params, &backend, NULL), EM_OK);
   CHECK_INT(em_kv_new(backend, &desc, &kv, NULL), EM_OK);
   CHECK_INT(em_pages_new(8, &pages, NULL), EM_OK);
-  em_pages_restart(pages, &kv, 1, 8);
+  em_pages_restart(pages, &kv, 1, 8, 0, 0);
   static int32_t a[MAX_LIST * PAGE], b[MAX_LIST * PAGE], c[MAX_LIST * PAGE];
   fill(a, MAX_LIST * PAGE, 1);
   fill(c, MAX_LIST * PAGE, 3);
@@ -136,6 +180,16 @@ int main(void) {
   em_pages_release(pages, &t.list);
   CHECK_INT(once(a, 200), 100);
   em_pages_release(pages, &s.list);
+
+  em_state_layer state_layer = {8, 64};
+  em_kv *with_states;
+  desc.state_layers = &state_layer;
+  desc.n_state_layers = 1;
+  desc.n_states = 3;
+  CHECK_INT(em_kv_new(backend, &desc, &with_states, NULL), EM_OK);
+  em_pages_restart(pages, &with_states, 1, 8, 1, 2);
+  check_states(a, c);
+  em_kv_free(with_states);
 
   em_pages_free(pages);
   em_kv_free(kv);

@@ -5,8 +5,9 @@
  * rows; each row is one token of one slot at one position. The same program serves prefill, decode and several slots; a
  * backend chooses kernels by the number of rows.
  *
- * Arguments are checked once, by the front (backend.c, check.c); implementations may rely on what is written here. Every call may fail and says so;
- * after em_backend_run has failed the contents of values and of the rows' KV positions are undefined.
+ * Arguments are checked once, by the front (backend.c, check.c); implementations may rely on what is written here. Every
+ * call may fail and says so; after em_backend_run has failed the contents of values and of the rows' KV positions and states
+ * are undefined.
  *
  * Threads: calls on one backend come from one thread at a time. A backend may use threads of its own inside a call, and for
  * what em_program_prepare begins also between calls; the only function of the caller's that they call is an em_read_fn.

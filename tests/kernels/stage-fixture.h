@@ -1,6 +1,14 @@
 /* Programs for the tests of single stages: operands are looked up in tables by the row's token, stages are put behind
- * them, and the result of many rows is compared with every other company of rows, on every instruction set. */
+ * them, and the result of many rows is compared with every other company of rows, on every instruction set; or, with
+ * TEST_VULKAN, on the graphics device that HEARTH_TEST_DEVICE names ("vulkan:0") or the software one, with the validation
+ * layer, and without the shapes that it says it cannot have. */
 #pragma once
+
+#ifdef TEST_VULKAN
+#include "tests/fault/vulkan-hook.h"
+
+#include "backend/vulkan/variants.h"
+#endif
 
 #include "common.h"
 
@@ -76,15 +84,43 @@ typedef struct fixture {
   em_value_desc values[MAX_PARTS];
   uint32_t n_weights, n_stages, n_values;
   uint64_t floats;
+  bool skips; /* the device has no shaders for the test's shapes */
 } fixture;
+
+#ifdef TEST_VULKAN
+#define N_SETS 1
+#define MAX_THREADS 1u
+static inline em_backend_params device(em_cpu_isa isa, uint32_t n_threads) {
+  static bool is_chosen;
+  static uint32_t index;
+  (void)isa;
+  if (!is_chosen) {
+    hook_validate();
+    index = hook_choose_device(getenv("HEARTH_TEST_DEVICE"), NULL);
+    em_vk_forced_kernel = "float"; /* which sums all numbers of rows alike */
+  }
+  is_chosen = true;
+  return (em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = index, .n_threads = n_threads};
+}
+#else
+#define N_SETS ((int)em_cpu_best_isa() + 1)
+#define MAX_THREADS 3u
+static inline em_backend_params device(em_cpu_isa isa, uint32_t n_threads) {
+  return (em_backend_params){.kind = EM_DEVICE_CPU, .n_threads = n_threads, .max_isa = isa};
+}
+#endif
 
 static inline void begin(fixture *f, em_cpu_isa isa, uint32_t n_threads, const em_kv_desc *kv) {
   em_error error = {0};
   *f = (fixture){.backend = NULL};
-  em_status status = em_backend_open(
-      &(em_backend_params){.kind = EM_DEVICE_CPU, .n_threads = n_threads, .max_isa = isa}, &f->backend, &error);
+  const em_backend_params params = device(isa, n_threads);
+  em_status status = em_backend_open(&params, &f->backend, &error);
   if (status == EM_OK && kv)
     status = em_kv_new(f->backend, kv, &f->kv, &error);
+  if (status == EM_ERR_UNSUPPORTED && f->backend && params.kind == EM_DEVICE_VULKAN) {
+    f->skips = true;
+    status = EM_OK;
+  }
   if (status != EM_OK) {
     fprintf(stderr, "%s\n", error.text);
     exit(1);
@@ -102,7 +138,12 @@ static inline em_weights *add_weights(fixture *f, tensor *t) {
   em_error error = {0};
   if (!t || !t->file)
     return NULL;
-  if (em_weights_new(f->backend, &t->desc, read_tensor, t, &f->weights[f->n_weights], &error) != EM_OK) {
+  em_status status = em_weights_new(f->backend, &t->desc, read_tensor, t, &f->weights[f->n_weights], &error);
+  if (status == EM_ERR_UNSUPPORTED && em_backend_kind(f->backend) == EM_DEVICE_VULKAN) {
+    f->skips = true;
+    return NULL;
+  }
+  if (status != EM_OK) {
     fprintf(stderr, "%s\n", error.text);
     exit(1);
   }
@@ -139,7 +180,7 @@ static inline em_program_desc describe(const fixture *f, em_value result) {
 static inline void make_program(fixture *f, em_value result) {
   em_error error = {0};
   em_program_desc desc = describe(f, result);
-  if (em_program_new(f->backend, &desc, &f->program, &error) != EM_OK) {
+  if (!f->skips && em_program_new(f->backend, &desc, &f->program, &error) != EM_OK) {
     fprintf(stderr, "%s\n", error.text);
     exit(1);
   }
@@ -151,6 +192,14 @@ static inline void end(fixture *f) {
   for (uint32_t i = 0; i < f->n_weights; i++)
     em_weights_free(f->weights[i]);
   em_backend_close(f->backend);
+}
+
+/* Whether the program cannot be run; then it is over. */
+static inline bool skips(fixture *f) {
+  const bool skips = f->skips;
+  if (skips)
+    end(f);
+  return skips;
 }
 
 static inline uint32_t token_of(uint32_t row) {
@@ -194,13 +243,15 @@ typedef void (*build_fn)(fixture *f, void *user);
 static inline void check_stage(const char *what, build_fn build, void *user, const double *expected, double limit,
                                uint64_t expert_bytes) {
   static const uint32_t counts[] = {1, 2, 4, 5, 9, 33, 65};
-  for (int isa = 0; isa <= (int)em_cpu_best_isa(); isa++) {
+  for (int isa = 0; isa < N_SETS; isa++) {
     float *all = NULL;
-    for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
+    for (uint32_t n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
       fixture f;
       begin(&f, (em_cpu_isa)isa, n_threads, NULL);
       build(&f, user);
       make_program(&f, (em_value)f.n_values - 1);
+      if (skips(&f))
+        continue;
       size_t width = f.values[f.n_values - 1].width;
       float *out = malloc(MAX_ROWS * width * sizeof *out), *part = malloc(MAX_ROWS * width * sizeof *part);
       run_rows(&f, 0, MAX_ROWS, out);

@@ -32,7 +32,7 @@ static void write_step(em_vulkan_program *program, em_vk_step *to, const em_step
     memcpy(words + at, step->outputs, step->n_outputs * 4ull);
   at += to->max_outputs;
   words[EM_VK_STEP_PAGES] = at;
-  if (desc->kv) /* else there may be no tables */
+  if (desc->kv && desc->kv->n_layers > 0) /* else there may be no tables */
     memcpy(words + at, step->page_tables, 4ull * step->n_slots * desc->max_pages);
   at += to->max_slots * desc->max_pages;
   words[EM_VK_STEP_N_SLOTS] = step->n_slots;

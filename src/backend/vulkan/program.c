@@ -147,7 +147,9 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
   uint64_t n_classes = (result->width + EM_VK_TOP_FOLD - 1) / EM_VK_TOP_FOLD;
   out->n_steps = 1;
   if (result->outputs_only && n_classes <= EM_VK_TOP_FOLD * EM_VK_TOP_MAX_LIST) {
-    if (desc->stages[0].kind == EM_STAGE_EMBED && desc->stages[0].embed.table->n_rows >= result->width)
+    /* A state that has taken tokens behind an answer's end could not be taken back. */
+    const bool recurs = desc->kv && desc->kv->n_state_layers > 0;
+    if (desc->stages[0].kind == EM_STAGE_EMBED && desc->stages[0].embed.table->n_rows >= result->width && !recurs)
       out->n_steps = EM_VK_MAX_AHEAD;
     out->keys = 2ull * n_classes * desc->max_outputs;
     out->top = 2ull * EM_MAX_TOP * (desc->max_outputs + out->n_steps - 1);

@@ -16,6 +16,34 @@ enum {
   MAX_TEXT = 4096
 };
 
+/* The input up to a NUL byte is a grammar; behind it there may be a text to match, which also chooses what is written.
+ */
+typedef struct fuzz_input {
+  const char *source;
+  size_t source_bytes;
+  const char *text; /* NULL: there is none */
+  size_t text_bytes;
+} fuzz_input;
+
+static inline fuzz_input fuzz_split(const uint8_t *data, size_t bytes) {
+  fuzz_input input = {.source = (const char *)data, .source_bytes = bytes};
+  const char *end = memchr(data, 0, bytes);
+  if (end) {
+    input.source_bytes = (size_t)(end - input.source);
+    input.text = end + 1;
+    input.text_bytes = bytes - input.source_bytes - 1;
+  }
+  return input;
+}
+
+/* What must hold of a source that was read, or refused in words. Returns whether there is a grammar. */
+static inline bool fuzz_is_read(em_status status, const em_grammar *grammar, const em_error *error, size_t bytes) {
+  REQUIRE((status == EM_OK) == (grammar != NULL));
+  if (status != EM_OK)
+    REQUIRE(error->code == status && error->text[0] && !strchr(error->text, '\n') && error->offset <= bytes);
+  return status == EM_OK;
+}
+
 /* All bytes, so that every character can be written, and pieces that reach over the borders of values. */
 static inline em_token_trie *fuzz_trie(em_grammar_token tokens[N_TOKENS]) {
   static char bytes[N_BYTES][2];
@@ -168,4 +196,16 @@ static inline void fuzz_match(const em_grammar *grammar, const char *text, size_
   }
   em_matcher_free(at_once);
   em_matcher_free(by_byte);
+}
+
+/* Matches the text of the input, and writes one of the grammar's as its bytes choose, or all bytes where it has none.
+ */
+static inline size_t fuzz_use(const em_grammar *grammar, const fuzz_input *input, char text[MAX_TEXT]) {
+  if (input->text)
+    fuzz_match(grammar, input->text, input->text_bytes);
+  size_t written = fuzz_write(grammar, (const uint8_t *)(input->text ? input->text : input->source),
+                              input->text ? input->text_bytes : input->source_bytes, text);
+  if (written != SIZE_MAX)
+    fuzz_match(grammar, text, written);
+  return written;
 }

@@ -5,27 +5,18 @@
 #include "fuzz_grammar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-  const char *source = (const char *)data, *end = memchr(source, 0, bytes);
-  size_t source_bytes = end ? (size_t)(end - source) : bytes, rest = end ? bytes - source_bytes - 1 : 0;
+  fuzz_input input = fuzz_split(data, bytes);
   em_grammar *grammar = NULL;
   em_error error = {0};
   char text[MAX_TEXT];
-  em_status status = em_grammar_from_schema(source, source_bytes, &grammar, &error);
-  REQUIRE((status == EM_OK) == (grammar != NULL));
-  if (status != EM_OK) {
-    REQUIRE(error.code == status && error.text[0] && !strchr(error.text, '\n'));
-    return 0;
-  }
-  if (end)
-    fuzz_match(grammar, end + 1, rest);
-  size_t written = fuzz_write(grammar, end ? data + source_bytes + 1 : data, end ? rest : bytes, text);
+  em_status status = em_grammar_from_schema(input.source, input.source_bytes, &grammar, &error);
+  size_t written = fuzz_is_read(status, grammar, &error, bytes) ? fuzz_use(grammar, &input, text) : SIZE_MAX;
   if (written != SIZE_MAX) {
     em_arena *arena = em_arena_new(0);
     const em_json *json = NULL;
     status = em_json_parse(arena, text, written, 0, &json, &error);
     REQUIRE(status == EM_OK || status == EM_ERR_LIMIT);
     em_arena_free(arena);
-    fuzz_match(grammar, text, written);
   }
   em_grammar_free(grammar);
   return 0;

@@ -42,23 +42,28 @@ static em_status allocate(em_engine *engine, em_error *error) {
   return status == EM_OK ? em_pages_new(plan->n_pages, &engine->pages, error) : status;
 }
 
-void em_engine_fill_facts(em_engine *engine) {
+/* What does not change while the engine is open; any thread may read it. */
+static void fill_facts(em_engine *engine) {
   const em_model_facts *model = em_model_get_facts(engine->model);
   em_engine_facts *facts = &engine->facts;
   snprintf(facts->architecture, sizeof facts->architecture, "%s", model->architecture);
-  snprintf(facts->device, sizeof facts->device, "%s", em_backend_name(engine->devices.chosen));
   facts->n_vocab = model->n_vocab;
   facts->n_layers = model->n_layers;
-  facts->n_gpu_layers = em_backend_kind(engine->devices.chosen) == EM_DEVICE_CPU
-                            ? 0
-                            : engine->plan.memory.parts[engine->plan.n_parts - 1].n_layers;
   facts->context_tokens = engine->plan.memory.context_tokens;
   facts->train_context_tokens = model->train_context_tokens;
   facts->n_slots = engine->plan.n_slots;
   facts->n_parameters = model->n_parameters;
-  facts->memory = engine->plan.memory;
   facts->weights_bytes_per_token = model->weights_bytes_per_token;
   facts->kv_bytes_per_token = engine->plan.kv_bytes_per_token;
+}
+
+void em_engine_fill_device_facts(em_engine *engine) {
+  em_engine_facts *facts = &engine->facts;
+  snprintf(facts->device, sizeof facts->device, "%s", em_backend_name(engine->devices.chosen));
+  facts->n_gpu_layers = em_backend_kind(engine->devices.chosen) == EM_DEVICE_CPU
+                            ? 0
+                            : engine->plan.memory.parts[engine->plan.n_parts - 1].n_layers;
+  facts->memory = engine->plan.memory;
 }
 
 em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *user, em_error *error) {
@@ -115,7 +120,8 @@ em_status em_engine_open(const em_gguf *gguf, const em_engine_params *params, em
   EM_TRY(em_plan_make(engine->model, &engine->devices, params, &engine->plan, error));
   if (params->draft)
     EM_TRY(add_draft(engine, gguf, error));
-  em_engine_fill_facts(engine);
+  fill_facts(engine);
+  em_engine_fill_device_facts(engine);
   EM_TRY(allocate(engine, error));
   em_scheduler_init(&engine->scheduler, engine->slots, &engine->plan);
   engine->has_scheduler = true;
@@ -502,7 +508,8 @@ bool em_engine_step(em_engine *engine) {
     return false;
   admit(engine);
   if (engine->chain.n == 0) {
-    em_engine_recover(engine);
+    if (em_scheduler_wants_more(&engine->scheduler))
+      em_engine_recover(engine);
     return true;
   }
   em_scheduler_share(&engine->scheduler);

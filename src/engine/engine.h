@@ -121,6 +121,9 @@ typedef struct em_engine_facts {
   uint64_t weights_ns;              /* of it, reading and storing the weights */
   em_prepare_times prepare;         /* the kernels, which are made meanwhile */
 } em_engine_facts;
+/* Any thread may read the facts that follow from the file and the parameters. `device`, `n_gpu_layers`, `memory`,
+ * `weights_ns` and `prepare` change when another device takes over: only the stepping thread may read them, and who
+ * keeps that one from stepping. */
 const em_engine_facts *em_engine_get_facts(const em_engine *engine);
 
 /* --- Requests ----------------------------------------------------------------------------------------------------- */
@@ -207,7 +210,8 @@ void em_engine_cancel(em_engine *engine, em_request_id id);
  *
  * A graphics device that fails is opened again: the weights are loaded once more and every request goes on from its
  * tokens. When that fails too, or when it is not the first time within ten minutes, the processor takes over, if the
- * model fits there, and `notice` is called. Such a step takes as long as loading does. */
+ * model fits there, and `notice` is called. Such a step takes as long as loading does, or until all requests are
+ * cancelled. */
 bool em_engine_step(em_engine *engine);
 
 /* Blocks until there is work or em_engine_wake was called. */

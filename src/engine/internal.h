@@ -35,8 +35,8 @@ struct em_engine {
   uint64_t reopened_ns; /* when the device was last opened again; 0: never */
 };
 
-/* Fills the facts from the model, the devices and the plan. */
-void em_engine_fill_facts(em_engine *engine);
+/* Fills those facts that change with the devices, from them and the plan. */
+void em_engine_fill_device_facts(em_engine *engine);
 
 /* Puts the model on the opened devices, as planned; and takes it away and closes them. */
 em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *user, em_error *error) EM_MUST_USE;
@@ -46,5 +46,6 @@ void em_engine_leave(em_engine *engine);
 void em_engine_finish(em_engine *engine, em_slot *slot, em_finish how, const em_error *error);
 
 /* Goes on after a device has failed: on the same ones, opened again, or on the processor alone. Requests are computed
- * again from their tokens. When there is nothing to go on with they end, and the next one tries again. */
+ * again from their tokens. When there is nothing to go on with they end, and the next one tries again. Loading stops
+ * when all requests have been cancelled; the next one begins it anew. */
 void em_engine_recover(em_engine *engine);

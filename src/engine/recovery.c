@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/internal.h"
@@ -21,10 +23,17 @@ static em_status plan_again(em_engine *engine, em_error *error) {
   if (plan.n_states > plan.n_slots + plan.n_pages)
     plan.n_states = plan.n_slots + plan.n_pages; /* a page has at most one that is kept */
   engine->plan = plan;
-  em_engine_fill_facts(engine);
+  em_engine_fill_device_facts(engine);
   engine->scheduler.n_pages = plan.n_pages;
 fail:
   return status;
+}
+
+/* Nobody waits for a model that is loaded for requests which were all cancelled. */
+static bool is_wanted(void *user, uint64_t done_bytes, uint64_t total_bytes) {
+  (void)done_bytes;
+  (void)total_bytes;
+  return em_scheduler_wants_more(&((em_engine *)user)->scheduler);
 }
 
 /* When it fails, the plan and the facts stay those of the device that was: a later try opens that one again. */
@@ -40,7 +49,7 @@ static em_status change_device(em_engine *engine, em_device_kind kind, em_error 
     EM_TRY(plan_again(engine, error));
   else if (engine->plan.n_parts > 1)
     EM_TRY(em_devices_open_processor(&engine->devices, error));
-  EM_TRY(em_engine_occupy(engine, NULL, NULL, error));
+  EM_TRY(em_engine_occupy(engine, is_wanted, engine, error));
   /* Answers go on without a draft that has no place any more. */
   if (engine->draft && em_draft_occupy(engine->draft, &engine->devices, NULL) != EM_OK) {
     em_draft_free(engine->draft);
@@ -51,7 +60,9 @@ static em_status change_device(em_engine *engine, em_device_kind kind, em_error 
 fail:
   em_engine_leave(engine);
   engine->plan = plan;
-  engine->facts = facts;
+  memcpy(engine->facts.device, facts.device, sizeof facts.device);
+  engine->facts.n_gpu_layers = facts.n_gpu_layers;
+  engine->facts.memory = facts.memory;
   engine->scheduler.n_pages = plan.n_pages;
   return status;
 }
@@ -83,6 +94,9 @@ void em_engine_recover(em_engine *engine) {
     em_log(EM_LOG_INFO, "%s failed and was opened again", engine->facts.device);
     return;
   }
+  /* What was cancelled ends with the next step. */
+  if (graphics.code == EM_ERR_CANCELLED)
+    return;
   if (change_device(engine, EM_DEVICE_CPU, &processor) == EM_OK) {
     drop_what_does_not_fit(engine);
     if (engine->params.notice)
@@ -92,6 +106,8 @@ void em_engine_recover(em_engine *engine) {
                                     "now.");
     return;
   }
+  if (processor.code == EM_ERR_CANCELLED)
+    return;
   em_error error = {0};
   (void)em_fail(&error, EM_ERR_DEVICE, "the graphics card failed, and the processor cannot take over: %s",
                 processor.text);

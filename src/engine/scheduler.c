@@ -89,6 +89,17 @@ bool em_scheduler_busy(em_scheduler *scheduler) {
   return busy;
 }
 
+bool em_scheduler_wants_more(em_scheduler *scheduler) {
+  bool wants = false;
+  pthread_mutex_lock(&scheduler->lock);
+  for (uint32_t i = 0; i < scheduler->n_queued; i++)
+    wants |= !scheduler->queue[i]->cancelled;
+  for (uint32_t i = 0; i < scheduler->n_slots; i++)
+    wants |= scheduler->slots[i].request && !scheduler->slots[i].request->cancelled;
+  pthread_mutex_unlock(&scheduler->lock);
+  return wants;
+}
+
 bool em_scheduler_is_lone(em_scheduler *scheduler) {
   pthread_mutex_lock(&scheduler->lock);
   bool lone = scheduler->n_queued == 0 && scheduler->n_alive == 1;

@@ -78,6 +78,9 @@ bool em_scheduler_busy(em_scheduler *scheduler);
 /* Whether one request runs and none waits. */
 bool em_scheduler_is_lone(em_scheduler *scheduler);
 
+/* Whether any request is queued or runs that was not cancelled. */
+bool em_scheduler_wants_more(em_scheduler *scheduler);
+
 /* Removes one cancelled request from the queue, or returns NULL. The caller ends it. */
 em_request *em_scheduler_next_cancelled(em_scheduler *scheduler);
 

@@ -36,10 +36,16 @@ em_status __wrap_em_cpu_open(const em_backend_params *params, em_backend **out, 
 em_status __real_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
 em_status __wrap_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error);
 
+/* Cancelled as soon as a card makes its cache, which comes before the weights. */
+static em_engine *cancelled_engine;
+static em_request_id cancelled_ids[2];
+
 /* One without pages is only asked for its size. */
 em_status __wrap_em_kv_new(em_backend *backend, const em_kv_desc *desc, em_kv **out, em_error *error) {
   if (has_no_cache && desc->n_pages > 0 && em_backend_kind(backend) == EM_DEVICE_CPU)
     return em_fail(error, EM_ERR_NO_MEMORY, "memory is out");
+  for (int i = 0; i < 2 && cancelled_engine && desc->n_pages > 0; i++)
+    em_engine_cancel(cancelled_engine, cancelled_ids[i]);
   return __real_em_kv_new(backend, desc, out, error);
 }
 
@@ -447,6 +453,49 @@ static void test_no_way_on(bool *fault) {
   CHECK_INT(hook_n_live(), 0);
 }
 
+/* A card that failed is not waited for by those who have cancelled: nothing is loaded for them, and the next question
+ * finds it again. */
+static void test_cancelled(void) {
+  outcome o = {0};
+  em_engine *engine = NULL;
+  em_engine_params params = make_params(&o);
+  int32_t prompt[20];
+  for (int i = 0; i < 20; i++)
+    prompt[i] = TINY_BOS + 7 * i % 300;
+  hook_start(&(hook_wish){.failure = VK_ERROR_DEVICE_LOST, .only = "QueueSubmit"});
+  CHECK(em_engine_open(gguf, &params, NULL, NULL, &engine, &o.open) == EM_OK);
+  if (!engine)
+    return;
+  for (int i = 0; i < 2; i++) {
+    em_request_params request = {.tokens = prompt,
+                                 .n_tokens = 20 - (uint32_t)i,
+                                 .max_tokens = N_TOKENS,
+                                 .on_token = on_token,
+                                 .on_finish = on_finish,
+                                 .user = &o.answers[i]};
+    CHECK(em_engine_submit(engine, &request, &cancelled_ids[i], NULL) == EM_OK);
+  }
+  fail_next_wait();
+  cancelled_engine = engine;
+  CHECK(em_engine_step(engine));
+  cancelled_engine = NULL;
+  CHECK_INT(hook_n_failed, 1);
+  CHECK_INT(hook_n_live(), 0); /* nothing was loaded */
+  while (em_engine_step(engine))
+    ;
+  for (int i = 0; i < 2; i++)
+    CHECK(o.answers[i].n_finished == 1 && o.answers[i].finish == EM_FINISH_CANCELLED);
+  o.answers[0] = (answer){0};
+  ask(engine, &o, 0, prompt, 20);
+  while (em_engine_step(engine))
+    ;
+  CHECK(is_same(&o.answers[0], &normal.answers[0]));
+  CHECK_INT(o.n_notices, 0);
+  CHECK(strncmp(em_engine_get_facts(engine)->device, "vulkan", 6) == 0);
+  em_engine_close(engine);
+  CHECK_INT(hook_n_live(), 0);
+}
+
 /* The processor takes more memory than the card did, and has room for one long answer but not for two. */
 static void test_less_memory(void) {
   outcome o = {0};
@@ -550,6 +599,7 @@ int main(int argc, char **argv) {
   test_lost_for_good();
   test_no_way_on(&has_no_processor);
   test_no_way_on(&has_no_cache);
+  test_cancelled();
   test_less_memory();
   test_shared();
   test_hang();

@@ -14,6 +14,7 @@ const uint FLOATS = 0u, BYTES = 1u, HALVES = 2u;
 layout(constant_id = 0) const uint FORM = 0u;
 layout(constant_id = 1) const bool LAYER = false;
 layout(local_size_x = 128) in;
+const float LEAST_LARGEST = 127.0 * 1.17549435e-38; // of a group whose scale is a normal number
 
 layout(push_constant, scalar) uniform Push {
   Floats x;
@@ -49,7 +50,8 @@ void quantise(uint from, uint to, uint lane, float factor) {
       values[k] = value;
       largest = max(largest, abs(value));
     }
-    const float scale = largest / 127.0;
+    // A device may take what is smaller than any normal number for zero, or not: all of it is zero here.
+    const float scale = largest < LEAST_LARGEST ? 0.0 : largest / 127.0;
     const float inverse = scale == 0.0 ? 0.0 : 1.0 / scale;
     WordsOut y = WordsOut(push.y);
     const uint at = (to / 32u + group) * 12u;

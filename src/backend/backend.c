@@ -44,6 +44,10 @@ const char *em_backend_name(const em_backend *backend) {
   return backend->name;
 }
 
+uint64_t em_backend_reserve(const em_backend *backend) {
+  return backend->reserve_bytes;
+}
+
 uint64_t em_backend_own_memory(const em_backend *backend) {
   return backend->own_memory_bytes;
 }

@@ -61,6 +61,10 @@ const char *em_backend_name(const em_backend *backend); /* "null", "cpu (avx512,
 /* Bytes of memory that belong to the device alone; 0: it uses the computer's. */
 uint64_t em_backend_own_memory(const em_backend *backend);
 
+/* What a model may take on the device beyond the sizes of its weights, cache and programs, because memory comes in
+ * blocks. */
+uint64_t em_backend_reserve(const em_backend *backend);
+
 /* Bytes of memory that the device would still give this process now, by what its driver says; a sixteenth is left to the
  * desktop where the driver says nothing. Of a device that uses the computer's memory this is a limit beside the
  * computer's own. UINT64_MAX: there is no other limit than the computer's. */
@@ -85,6 +89,7 @@ typedef enum em_vulkan_kind {
   EM_VULKAN_DISCRETE,
   EM_VULKAN_INTEGRATED,
   EM_VULKAN_VIRTUAL,
+  EM_VULKAN_OTHER,   /* the driver does not say what it is */
   EM_VULKAN_SOFTWARE /* a processor pretending to be a GPU: used only when named */
 } em_vulkan_kind;
 
@@ -99,7 +104,7 @@ typedef struct em_vulkan_device {
   uint64_t budget_bytes; /* of it, what this process may have now (VK_EXT_memory_budget); 0: the driver does not say */
 } em_vulkan_device;
 
-/* Lists at most max Vulkan devices in the order of their numbers (vulkan:0, vulkan:1, ...): discrete, integrated, virtual, software.
+/* Lists at most max Vulkan devices in the order of their numbers (vulkan:0, vulkan:1, ...): discrete, integrated, virtual, other, software.
  * Without a loader, a driver or Vulkan in this build *n_out is 0 and the status says why. */
 em_status em_vulkan_list(em_vulkan_device *out, uint32_t max, uint32_t *n_out, em_error *error) EM_MUST_USE;
 

@@ -65,6 +65,7 @@ struct em_backend {
   em_device_kind kind;
   char name[64];
   uint64_t own_memory_bytes; /* as em_backend_own_memory says */
+  uint64_t reserve_bytes;    /* as em_backend_reserve says */
   uint32_t few_rows;         /* as em_backend_few_rows says */
 };
 

@@ -96,6 +96,7 @@ static em_status compute_part(em_sizer *sizer, uint32_t i, uint64_t own_bytes, e
   em_program_desc program = em_plan_program(plan, &sizer->emitted[i], kv);
   EM_TRY(em_program_bytes(backend, &program, &part->working_bytes, error));
   if (!em_add_u64(part->working_bytes, own_bytes, &part->working_bytes) ||
+      !em_add_u64(part->working_bytes, em_backend_reserve(backend), &part->working_bytes) ||
       !em_add_u64(part->weights_bytes, part->kv_bytes, &part->total_bytes) ||
       !em_add_u64(part->total_bytes, part->working_bytes, &part->total_bytes))
     EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "this model's size overflows"));

@@ -9,9 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool can_open(const em_backend_params *params) {
+  em_backend *backend = NULL;
+  bool opened = em_backend_open(params, &backend, NULL) == EM_OK;
+
+  em_backend_close(backend);
+  return opened;
+}
+
 /* The best GPU: em_vulkan_list has the best kind first, and a processor that pretends to be one is last. Among several
  * of the best kind the one decides that reads its memory fastest, because that is what decoding waits for; its size
- * says nothing about it. */
+ * says nothing about it. Where none of them can be used, those of the next kind have their turn; where none of any
+ * kind can, opening the first one says why. */
 static em_status choose_vulkan(em_backend_params *params, em_error *error) {
   em_vulkan_device found[EM_MAX_DEVICES];
   uint32_t n;
@@ -23,16 +32,28 @@ static em_status choose_vulkan(em_backend_params *params, em_error *error) {
     return em_fail(error, EM_ERR_UNSUPPORTED, "this computer has no graphics card that speaks Vulkan");
   params->kind = EM_DEVICE_VULKAN;
   params->device_index = 0;
-  if (n > 1 && found[1].kind == found[0].kind) {
+  while (n > 1 && found[n - 1].kind == EM_VULKAN_SOFTWARE)
+    n--;
+  for (uint32_t first = 0, end; n > 1 && first < n; first = end) {
     em_backend_params other = *params;
     em_backend_speed speed;
     uint64_t best = 0;
+    bool found_one = false;
 
-    for (; other.device_index < n && found[other.device_index].kind == found[0].kind; other.device_index++)
-      if (em_hardware_measure(&other, &speed, NULL) == EM_OK && speed.read_bytes_per_s > best) {
+    for (end = first + 1; end < n && found[end].kind == found[first].kind;)
+      end++;
+    for (other.device_index = first; other.device_index < end; other.device_index++) {
+      speed = (em_backend_speed){0};
+      if (end - first == 1 ? !can_open(&other) : em_hardware_measure(&other, &speed, NULL) != EM_OK)
+        continue;
+      if (!found_one || speed.read_bytes_per_s > best) {
         best = speed.read_bytes_per_s;
         params->device_index = other.device_index;
       }
+      found_one = true;
+    }
+    if (found_one)
+      return EM_OK;
   }
   return EM_OK;
 }
@@ -80,9 +101,8 @@ static void read_processor_name(char *out, size_t out_bytes) {
 
 static size_t list_vulkan(em_device *devices, uint32_t max) {
   static const char *const types[] = {
-      [EM_VULKAN_DISCRETE] = "graphics card",
-      [EM_VULKAN_INTEGRATED] = "integrated graphics",
-      [EM_VULKAN_VIRTUAL] = "virtual graphics",
+      [EM_VULKAN_DISCRETE] = "graphics card",   [EM_VULKAN_INTEGRATED] = "integrated graphics",
+      [EM_VULKAN_VIRTUAL] = "virtual graphics", [EM_VULKAN_OTHER] = "other graphics",
       [EM_VULKAN_SOFTWARE] = "software Vulkan",
   };
   em_vulkan_device found[EM_MAX_DEVICES];

@@ -46,6 +46,9 @@ typedef struct hook_wish {
   bool least_limits;           /* what every device must allow, and no more */
   bool discrete;               /* the device seems to be a graphics card with memory of its own */
   bool hides_memory;           /* that the host cannot write */
+  bool incoherent;             /* and that it can write, but only with care (hides_memory) */
+  bool has_bar;                /* another kind of it, which the host can write (hides_memory) */
+  bool other_type;             /* the device does not say what it is */
   bool has_transfers;          /* and a family of queues for transfers alone */
   uint64_t budget_bytes;       /* of the first heap, of which HOOK_USED_BYTES are used. 0: the truth */
   bool other_cache;            /* another version of the driver, as far as pipelines go */
@@ -70,7 +73,7 @@ static hook_wish hook;
 /* Since hook_start. */
 static _Atomic uint32_t hook_n_calls, hook_n_waits, hook_n_failed, hook_n_destroyed;
 static _Atomic uint32_t hook_n_unsure; /* waits that were made to fail on a device that is not lost */
-static _Atomic uint64_t hook_largest_allocation;
+static _Atomic uint64_t hook_largest_allocation, hook_allocated_bytes;
 
 static _Atomic int32_t hook_live[HOOK_N_OBJECTS]; /* since the program began */
 
@@ -217,6 +220,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_AllocateMemory(VkDevice device, const V
     return result;
   }
   VkMemoryAllocateInfo true_info = *info;
+  hook_allocated_bytes += info->allocationSize;
   if (hook.hides_memory)
     true_info.memoryTypeIndex = 0;
   result = real.AllocateMemory(device, &true_info, callbacks, out);
@@ -458,6 +462,8 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevi
     out->properties.pipelineCacheUUID[3] ^= 1;
   if (hook.discrete)
     out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  if (hook.other_type)
+    out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_OTHER;
   if (hook.least_limits) {
     VkPhysicalDeviceLimits *limits = &out->properties.limits;
     limits->maxStorageBufferRange = 1u << 27;
@@ -539,6 +545,13 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceMemoryProperties2(VkPhysic
     memory->memoryTypes[1] =
         (VkMemoryType){VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT, 1};
     memory->memoryHeaps[1] = (VkMemoryHeap){.size = memory->memoryHeaps[0].size};
+    if (hook.incoherent)
+      memory->memoryTypes[0].propertyFlags |= VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    if (hook.has_bar)
+      memory->memoryTypes[memory->memoryTypeCount++] =
+          (VkMemoryType){VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                             VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                         0};
   }
   for (VkBaseOutStructure *next = out->pNext; next; next = next->pNext)
     if (next->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT && hook.budget_bytes) {
@@ -552,7 +565,7 @@ static VKAPI_ATTR void VKAPI_CALL my_GetBufferMemoryRequirements(VkDevice device
                                                                  VkMemoryRequirements *out) {
   real.GetBufferMemoryRequirements(device, buffer, out);
   if (hook.hides_memory)
-    out->memoryTypeBits = 3;
+    out->memoryTypeBits = hook.has_bar ? 7 : 3;
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL my_GetDeviceProcAddr(VkDevice device, const char *name) {
@@ -655,7 +668,7 @@ static void replace(em_vk_functions *functions) {
 static inline void hook_start(const hook_wish *wish) {
   hook = *wish;
   hook_n_calls = hook_n_waits = hook_n_failed = hook_n_destroyed = hook_n_unsure = 0;
-  hook_largest_allocation = 0;
+  hook_largest_allocation = hook_allocated_bytes = 0;
   hook_most_memory = hook_live[HOOK_MEMORY];
   hook_most_host_bytes = hook_host_bytes;
   hook_n_transfer_pools = 0;

@@ -219,6 +219,23 @@ static void check_most(em_backend *backend, uint32_t width, uint32_t max_top, ui
   close_subject(&s);
 }
 
+/* More tokens than the device picks from, and more rows of the head than one dispatch takes: the logits are all there,
+ * and whoever picks does so from them. */
+static void check_many(em_backend *backend, uint32_t width) {
+  subject s;
+  uint32_t output = 0, n_wrong = 0;
+  int32_t token = 3;
+  open_subject(&s, backend, width, 0);
+  CHECK_INT(em_program_max_top(s.program), 0);
+  em_step step = step_of(&token, 1, &output, 1);
+  CHECK_INT(em_backend_run(s.program, &step, NULL), EM_OK);
+  const float *logits = em_program_result(s.program, 0);
+  for (uint32_t i = 0; i < width; i++)
+    n_wrong += logits[i] != s.columns[(size_t)i * N_IN + 3];
+  CHECK_INT(n_wrong, 0);
+  close_subject(&s);
+}
+
 int main(void) {
   static const uint32_t widths[] = {5, 64, 1000, 4099, 32000, 151936, 262144};
   em_backend_params device = {.kind = EM_DEVICE_VULKAN};
@@ -234,6 +251,8 @@ int main(void) {
   CHECK(em_backend_open(&device, &backend, &error) == EM_OK);
   check_most(backend, 1000, 1, 4);
   check_most(backend, 262145, 0, 1);
+  check_many(backend, 262145);
+  check_many(backend, 32 * 65535 + 40);
   check_ahead(backend);
   em_backend_close(backend);
   hook_start(&(hook_wish){.discrete = true});

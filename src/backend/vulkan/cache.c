@@ -71,10 +71,16 @@ static char *read_cache(em_vulkan *vulkan, size_t *bytes) {
   char *file = NULL;
   size_t file_bytes;
   head h, expected = make_head(vulkan);
-  if (lstat(vulkan->cache_path, &info) != 0)
+  /* What is looked at is what is read: another file may take its place in between. A FIFO must not be waited for. */
+  int fd = open(vulkan->cache_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0 && errno == ENOENT)
     return NULL;
-  if (!S_ISREG(info.st_mode) || info.st_uid != geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
-      em_file_read(vulkan->cache_path, MAX_CACHE_BYTES, &file, &file_bytes, NULL) != EM_OK || file_bytes < sizeof h)
+  if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid() ||
+      (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 || info.st_size < (off_t)sizeof h || info.st_size > MAX_CACHE_BYTES)
+    goto fail;
+  file_bytes = (size_t)info.st_size;
+  file = em_calloc(1, file_bytes);
+  if (!file || em_file_read_at(fd, 0, file, file_bytes, NULL) != EM_OK)
     goto fail;
   memcpy(&h, file, sizeof h);
   expected.bytes = file_bytes - sizeof h;
@@ -83,8 +89,11 @@ static char *read_cache(em_vulkan *vulkan, size_t *bytes) {
     goto fail;
   *bytes = file_bytes;
   vulkan->cache_sum = h.sum;
+  (void)close(fd);
   return file;
 fail:
+  if (fd >= 0)
+    (void)close(fd);
   em_log(EM_LOG_INFO, "vulkan: %s is not of this device and version, or damaged, and is not used", vulkan->cache_path);
   free(file);
   return NULL;

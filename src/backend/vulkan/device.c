@@ -135,7 +135,9 @@ static int rank(VkPhysicalDeviceType type) {
     return 1;
   case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
     return 2;
-  default:
+  case VK_PHYSICAL_DEVICE_TYPE_CPU:
+    return 4;
+  default: /* the driver does not say; it may be anything but a processor */
     return 3;
   }
 }
@@ -156,7 +158,8 @@ static bool has_extension(em_vk *vk, VkPhysicalDevice device, const char *name) 
   return found;
 }
 
-/* The devices in our order: discrete, integrated, virtual, software; the driver's order among equals. */
+/* The devices in our order: discrete, integrated, virtual, of another kind, software; the driver's order among equals.
+ */
 static em_status enumerate(em_vk *vk, VkPhysicalDevice out[MAX_DEVICES], uint32_t *n_out, em_error *error) {
   VkPhysicalDevice found[MAX_DEVICES];
   uint32_t n = MAX_DEVICES;
@@ -164,7 +167,7 @@ static em_status enumerate(em_vk *vk, VkPhysicalDevice out[MAX_DEVICES], uint32_
   VkResult result = vk->fn.EnumeratePhysicalDevices(vk->instance, &n, found);
   if (result != VK_SUCCESS && result != VK_INCOMPLETE)
     return em_vk_result(vk, result, "listing the devices", error);
-  for (int wanted = 0; wanted < 4; wanted++)
+  for (int wanted = 0; wanted < 5; wanted++)
     for (uint32_t i = 0; i < n; i++) {
       VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
       vk->fn.GetPhysicalDeviceProperties2(found[i], &properties);
@@ -191,10 +194,9 @@ static void describe(em_vk *vk, VkPhysicalDevice device, em_vulkan_device *out) 
   vk->fn.GetPhysicalDeviceMemoryProperties2(device, &memory);
   snprintf(out->name, sizeof out->name, "%s", properties.properties.deviceName);
   snprintf(out->driver, sizeof out->driver, "%s %s", driver.driverName, driver.driverInfo);
-  out->kind = rank(properties.properties.deviceType) == 0   ? EM_VULKAN_DISCRETE
-              : rank(properties.properties.deviceType) == 1 ? EM_VULKAN_INTEGRATED
-              : rank(properties.properties.deviceType) == 2 ? EM_VULKAN_VIRTUAL
-                                                            : EM_VULKAN_SOFTWARE;
+  static const em_vulkan_kind kinds[] = {EM_VULKAN_DISCRETE, EM_VULKAN_INTEGRATED, EM_VULKAN_VIRTUAL, EM_VULKAN_OTHER,
+                                         EM_VULKAN_SOFTWARE};
+  out->kind = kinds[rank(properties.properties.deviceType)];
   /* An integrated device may split what it can use into several local heaps (its carve-out and the rest); all of them
    * count. A discrete one has one that matters. */
   for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
@@ -583,13 +585,17 @@ em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, con
   return status;
 }
 
-em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error) {
-  VkResult result = wait_for(vk, vk->timeline, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
+em_status em_vk_wait_on(em_vk *vk, VkSemaphore timeline, uint64_t value, const char *what, em_error *error) {
+  VkResult result = wait_for(vk, timeline, value, vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS);
   if (result == VK_SUCCESS)
     return EM_OK;
   /* Whatever the reason, work may still be running: nothing of this device may be touched any more. */
   vk->failed = true;
   return em_fail(error, EM_ERR_DEVICE, "%s (%s, result %d)", result_word(result), what, (int)result);
+}
+
+em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error) {
+  return em_vk_wait_on(vk, vk->timeline, value, what, error);
 }
 
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error) {

@@ -8,10 +8,11 @@
 #include "base/checked.h"
 
 #define NO_TYPE UINT32_MAX
-/* Buffers share blocks of this size; one that takes more than an eighth of a block has its own memory, so that little
- * of a block stays empty. */
-#define BLOCK_BYTES (64ull << 20)
+/* Buffers share blocks of this size; one that takes more than a thirty-second part of a block has its own memory, so
+ * that little of a block stays empty. */
+#define BLOCK_BYTES (16ull << 20)
 #define HOST_BLOCK_BYTES (2ull << 20)
+#define SHARE 32u
 /* Of a processor that pretends to be a GPU. Only what is written becomes memory there. */
 #define SOFTWARE_BLOCK_BYTES (256ull << 20)
 #define HUGE_PAGE_BYTES (2ull << 20)
@@ -28,10 +29,15 @@ struct em_vk_block {
   size_t mapping_bytes;
 };
 
+/* Memory that needs features of its own, or is not there before it is used. */
+#define NEVER                                                                   \
+  (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT | \
+   VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD)
+
 /* The first memory type among those allowed that has all wanted flags, or NO_TYPE. */
 static uint32_t find_type(const em_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted) {
   for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++)
-    if ((allowed >> i & 1) && (vk->memory.memoryTypes[i].propertyFlags & wanted) == wanted)
+    if ((allowed >> i & 1) && (vk->memory.memoryTypes[i].propertyFlags & (wanted | NEVER)) == wanted)
       return i;
   return NO_TYPE;
 }
@@ -48,7 +54,7 @@ static uint32_t choose_type(const em_vk *vk, em_vk_place place, uint32_t allowed
     wishes[1] = local;
     break;
   case EM_VK_HOST:
-    wishes[0] = vk->unified ? local | host : host;
+    wishes[0] = vk->unified || vk->writable ? local | host : host;
     wishes[1] = wishes[2] = host;
     break;
   case EM_VK_READBACK:
@@ -102,6 +108,10 @@ uint64_t em_vk_available(const em_vk *vk) {
     largest = bytes > largest ? bytes : largest;
   }
   return integrated ? sum : largest;
+}
+
+uint64_t em_vk_reserve(const em_vk *vk) {
+  return vk->imports ? 0 : 3 * BLOCK_BYTES + 2 * HOST_BLOCK_BYTES;
 }
 
 /* --- Blocks --- */
@@ -181,7 +191,9 @@ static em_status new_block(em_vk *vk, em_vk_place place, uint32_t type, uint64_t
       block->memory = VK_NULL_HANDLE;
     EM_TRY(em_vk_result(vk, result, name, error));
   }
-  if (vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) {
+  /* What is not coherent is left to copies by the device. */
+  const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  if ((vk->memory.memoryTypes[type].propertyFlags & host) == host) {
     void *mapped = NULL;
     EM_TRY(em_vk_result(vk, vk->fn.MapMemory(vk->device, block->memory, 0, VK_WHOLE_SIZE, 0, &mapped), name, error));
     block->mapped = mapped;
@@ -202,7 +214,7 @@ static em_status take(em_vk *vk, const VkMemoryRequirements *needs, em_vk_place 
   bool on_host = place == EM_VK_HOST || place == EM_VK_READBACK;
   uint64_t block_bytes = on_host ? HOST_BLOCK_BYTES : vk->imports ? SOFTWARE_BLOCK_BYTES : BLOCK_BYTES;
   block_bytes = block_bytes < vk->max_allocation_bytes ? block_bytes : vk->max_allocation_bytes;
-  bool shares = needs->size <= (vk->imports && !on_host ? block_bytes : block_bytes / 8);
+  bool shares = needs->size <= (vk->imports && !on_host ? block_bytes : block_bytes / SHARE);
   for (em_vk_block *block = shares ? vk->blocks : NULL; block; block = block->next) {
     uint64_t start;
     if (block->place == place && block->type == type && em_align_up_u64(block->used, needs->alignment, &start) &&

@@ -84,6 +84,18 @@ static em_status measure_stacks(const em_program_desc *desc, uint32_t index, siz
   return EM_OK;
 }
 
+/* Each is a buffer, and none may be larger than one allocation: better said now than after the weights were read. */
+static em_status check_buffers(const em_vk *vk, const sizes *s, em_error *error) {
+  const uint64_t floats[] = {s->scratch, s->input, s->result, s->normed, s->partial,
+                             s->keys, s->top, s->work, s->groups, s->step_words[0]};
+  for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++)
+    if (floats[i] > vk->max_allocation_bytes / 4)
+      return em_fail(error, EM_ERR_UNSUPPORTED,
+                     "the model's steps need %llu bytes in one piece; the graphics device allows %llu",
+                     (unsigned long long)floats[i] * 4, (unsigned long long)vk->max_allocation_bytes);
+  return EM_OK;
+}
+
 static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *out, em_error *error) {
   const bool converts = em_vk_may_convert(vk);
   *out = (sizes){0};
@@ -164,7 +176,7 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
   for (uint32_t k = 1; k < out->n_steps; k++)
     out->step_words[k] =
         EM_VK_STEP_HEADER + 4ull + rotation_values + 1 + desc->max_pages + 3ull * EM_VK_N_PARTS * out->max_dispatches;
-  return EM_OK;
+  return check_buffers(vk, out, error);
 }
 
 em_status em_vulkan_program_bytes(const em_backend *backend, const em_program_desc *desc, uint64_t *out,

@@ -7,23 +7,7 @@
 
 #define STAGING_BYTES (32u << 20)
 
-static uint64_t wait_ns(const em_vk *vk) {
-  return vk->software ? 10 * EM_VK_WAIT_NS : EM_VK_WAIT_NS;
-}
-
-static em_status wait_for(em_vk *vk, uint64_t value, em_error *error) {
-  VkSemaphoreWaitInfo wait = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-                              .semaphoreCount = 1,
-                              .pSemaphores = &vk->uploads.timeline,
-                              .pValues = &value};
-  VkResult result = vk->fn.WaitSemaphores(vk->device, &wait, wait_ns(vk));
-  if (result == VK_SUCCESS)
-    return EM_OK;
-  /* Whatever the reason, the copy may still be running. */
-  vk->failed = true;
-  return em_fail(error, EM_ERR_DEVICE, "the graphics device did not take what was copied to it (result %d)",
-                 (int)result);
-}
+static const char copying[] = "copying to the graphics device";
 
 static em_status make_chunk(em_vk *vk, uint32_t i, em_error *error) {
   em_status status = EM_OK;
@@ -99,7 +83,7 @@ void em_vk_finish_uploads(em_vk *vk) {
   em_vk_uploads *uploads = &vk->uploads;
   if (vk->failed || uploads->finished == uploads->submitted)
     return;
-  if (wait_for(vk, uploads->submitted, NULL) == EM_OK)
+  if (em_vk_wait_on(vk, uploads->timeline, uploads->submitted, copying, NULL) == EM_OK)
     uploads->finished = uploads->submitted;
 }
 
@@ -121,7 +105,7 @@ em_status em_vk_chunk_take(em_vk *vk, em_vk_chunk **out, em_error *error) {
   if (vk->failed)
     status = em_fail(error, EM_ERR_DEVICE, "the graphics device failed earlier");
   else if (chunk->value > 0)
-    status = wait_for(vk, chunk->value, error);
+    status = em_vk_wait_on(vk, uploads->timeline, chunk->value, copying, error);
   if (status != EM_OK)
     em_vk_chunk_return(vk, chunk);
   else
@@ -159,16 +143,15 @@ static em_status submit(em_vk *vk, em_vk_chunk *chunk, const char *what, em_erro
 em_status em_vk_chunk_send(em_vk *vk, em_vk_chunk *chunk, em_vk_buffer *to, uint64_t offset, uint64_t bytes,
                            em_error *error) {
   em_status status = EM_OK;
-  static const char what[] = "copying to the graphics device";
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                     .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
   VkBufferCopy region = {.srcOffset = chunk->offset, .dstOffset = offset, .size = bytes};
   /* An earlier copy may have failed with its commands begun and not ended; those must not be begun again. */
-  EM_TRY(em_vk_result(vk, vk->fn.ResetCommandBuffer(chunk->commands, 0), what, error));
-  EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(chunk->commands, &begin), what, error));
+  EM_TRY(em_vk_result(vk, vk->fn.ResetCommandBuffer(chunk->commands, 0), copying, error));
+  EM_TRY(em_vk_result(vk, vk->fn.BeginCommandBuffer(chunk->commands, &begin), copying, error));
   vk->fn.CmdCopyBuffer(chunk->commands, vk->uploads.staging.buffer, to->buffer, 1, &region);
-  EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(chunk->commands), what, error));
-  EM_TRY(submit(vk, chunk, what, error));
+  EM_TRY(em_vk_result(vk, vk->fn.EndCommandBuffer(chunk->commands), copying, error));
+  EM_TRY(submit(vk, chunk, copying, error));
 fail:
   em_vk_chunk_return(vk, chunk);
   return status;

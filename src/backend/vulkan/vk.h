@@ -215,6 +215,9 @@ em_status em_vk_push(em_vk *vk, const VkCommandBuffer *commands, uint32_t n, con
 #define EM_VK_WAIT_NS 9000000000ull
 em_status em_vk_wait(em_vk *vk, uint64_t value, const char *what, em_error *error);
 
+/* The same of another timeline of the device. For any thread. */
+em_status em_vk_wait_on(em_vk *vk, VkSemaphore timeline, uint64_t value, const char *what, em_error *error);
+
 /* Submits one recorded command buffer and waits for it. */
 em_status em_vk_submit(em_vk *vk, VkCommandBuffer commands, const char *what, em_error *error);
 
@@ -232,7 +235,8 @@ typedef enum em_vk_place {
   EM_VK_DEVICE,   /* device memory, zeroed; mapped too where the host can write the device's memory */
   EM_VK_WEIGHTS,  /* the same, but not zeroed: all of it will be written. Apart from other memory, whose life is shorter
                    */
-  EM_VK_HOST,     /* host memory that the device reads, zeroed: step parameters, staging */
+  EM_VK_HOST,     /* mapped memory that the device reads, zeroed: step parameters, staging. The device's own where the
+                     host can write all of that, else the host's */
   EM_VK_READBACK, /* host memory that the host reads, zeroed: cached where there is such */
   EM_VK_N_PLACES
 } em_vk_place;
@@ -243,6 +247,11 @@ void em_vk_read_memory(em_vk *vk);
 /* Bytes of the device's memory that this process may allocate now: what the driver says (VK_EXT_memory_budget), else
  * its size less a sixteenth. Of an integrated device all heaps count, of another the largest. */
 uint64_t em_vk_available(const em_vk *vk);
+
+/* What blocks of memory may take beyond the buffers in them: the ends of the last ones, and a thirty-second part of
+ * what shares the others, of which there are a GiB before it passes this. Of a software device, whose blocks become
+ * memory as they are written, 0. */
+uint64_t em_vk_reserve(const em_vk *vk);
 
 /* Allocates a buffer with a device address; bytes at most vk->max_allocation_bytes. EM_ERR_NO_MEMORY when the device or
  * the host is full. */

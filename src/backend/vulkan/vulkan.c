@@ -54,6 +54,7 @@ em_status em_vulkan_open(const em_backend_params *params, em_backend **out, em_e
   em_vk_cache_open(vulkan, params->cache_dir);
   vulkan->base.fns = &functions;
   vulkan->base.kind = EM_DEVICE_VULKAN;
+  vulkan->base.reserve_bytes = em_vk_reserve(&vulkan->vk);
   vulkan->base.few_rows = em_vk_few_rows(&vulkan->vk);
   snprintf(vulkan->base.name, sizeof vulkan->base.name, "vulkan:%u (%.40s)", params->device_index,
            vulkan->vk.properties.deviceName);

@@ -128,7 +128,7 @@ static bool allow_all(void *user, uint64_t *allowed) {
 
 /* A greedy answer is the same whether the device picks the tokens and goes ahead with them, or the host looks at all
  * logits after every step, as it does for a request with a mask. */
-static void check_greedy(em_engine *engine, const int32_t *prompt, uint32_t n) {
+static void check_greedy(em_engine *engine, const int32_t *prompt, uint32_t n, bool goes_ahead) {
   static story stories[2];
   uint32_t most_steps[2] = {0, 0};
   for (int i = 0; i < 2; i++) {
@@ -148,7 +148,7 @@ static void check_greedy(em_engine *engine, const int32_t *prompt, uint32_t n) {
     }
     CHECK_INT(stories[i].n, 200);
   }
-  CHECK(most_steps[0] > 1 && most_steps[1] == 1);
+  CHECK((most_steps[0] > 1) == goes_ahead && most_steps[1] == 1);
   CHECK(memcmp(stories[0].tokens, stories[1].tokens, 200 * sizeof stories[0].tokens[0]) == 0);
 }
 
@@ -199,7 +199,8 @@ static void check_arch(const char *name, int shared_layers, double limit) {
         CHECK(!one_order[d] || memcmp(first, values, sizeof first) == 0);
       }
       if (engine && devices[d].kind == EM_DEVICE_VULKAN && run == 1)
-        check_greedy(engine, tokens, 20);
+        /* Recurrent states could not be taken back behind an answer's end. */
+        check_greedy(engine, tokens, 20, strcmp(name, "qwen3next") != 0 && strncmp(name, "qwen35", 6) != 0);
       em_engine_close(engine);
     }
   }

@@ -9,23 +9,69 @@
 //   Q4_0    32              32: nibbles; 4: 32 half scales
 //   Q4_K    256             32: d, dmin and the 12 scale bytes; 8 x 32: nibbles of each group of 32
 //   Q6_K    256             8 x 32: low nibbles; 4 x 32: high bit pairs; 32: 16 int8 scales; 4: 32 halves d
+//   Q4_1    32              32: nibbles; 8: 32 words of d and m
+//   Q5_0    32              32: nibbles; 8: 32 words of high bits; 4: 32 halves d
+//   Q5_1    32              32: nibbles; 8: 32 words of high bits; 8: 32 words of d and m
+//   IQ4_NL  32              32: nibbles; 4: 32 halves d
+//   MXFP4   32              32: nibbles; 2: 32 bytes e
+//   NVFP4   64              2 x 32: nibbles; 8: 32 words of four scales
+//   Q5_K    256             32: as Q4_K; 8 x 32: nibbles; 2 x 32: high bits, a word a group
+//   IQ4_XS  256             8 x 32: nibbles; 8: words of d and scales_h; 8: words of scales_l
+//   Q2_0    64              32: bit pairs; 4: 32 halves d
+//   Q2_K    256             4 x 32: bit pairs; 32: 16 bytes of scales; 8: words of d and dmin
+//   Q3_K    256             4 x 32: bit pairs; 2 x 32: high bits; 3 x 8: words of scales; 4: halves d
+//   TQ2_0   256             4 x 32: bit pairs; 4: halves d
+//   Q1_0    128             32: bits, a word a group; 4: halves d
+//   others  256             the bytes of the file's arrays: vectors, then words, then halves d
 //
-// A word of nibbles holds 8 values: byte i's low nibble is value i, its high nibble value i + 4.
+// A word of nibbles holds 8 values: byte i's low nibble is value i, its high nibble value i + 4. Two words of bit pairs hold a
+// group: bits 2 s .. 2 s + 1 of byte i of word v are value 16 v + 4 s + i. A word of bits holds one: bit k of byte i is value
+// 4 k + i.
 const uint TILE_ROWS = 32u;
-const uint FORMAT_F32 = 0u;
-const uint FORMAT_F16 = 1u;
-const uint FORMAT_BF16 = 2u;
-const uint FORMAT_Q8_0 = 3u;
-const uint FORMAT_Q4_0 = 4u;
-const uint FORMAT_Q4_K = 5u;
-const uint FORMAT_Q6_K = 6u;
+#define FORMAT_F32 0
+#define FORMAT_F16 1
+#define FORMAT_BF16 2
+#define FORMAT_Q8_0 3
+#define FORMAT_Q4_0 4
+#define FORMAT_Q4_K 5
+#define FORMAT_Q6_K 6
+
+// Those behind it: decode.glsl knows them. Numbers of the preprocessor, which leaves out what a module for one format has no
+// need of.
+#define FORMAT_Q4_1 7
+#define FORMAT_Q5_0 8
+#define FORMAT_Q5_1 9
+#define FORMAT_IQ4_NL 10
+#define FORMAT_MXFP4 11
+#define FORMAT_NVFP4 12
+#define FORMAT_Q5_K 13
+#define FORMAT_IQ4_XS 14
+#define FORMAT_Q2_0 15
+#define FORMAT_Q2_K 16
+#define FORMAT_Q3_K 17
+#define FORMAT_TQ2_0 18
+#define FORMAT_Q1_0 19
+#define FORMAT_TQ1_0 20
+#define FORMAT_IQ2_XXS 21
+#define FORMAT_IQ2_XS 22
+#define FORMAT_IQ2_S 23
+#define FORMAT_IQ3_XXS 24
+#define FORMAT_IQ3_S 25
+#define FORMAT_IQ1_S 26
+#define FORMAT_IQ1_M 27
+
+const uint N_FORMATS = 28u;
+const uint CHUNK_VALUES[N_FORMATS] = uint[](4u, 8u, 8u, 32u, 32u, 256u, 256u, 32u, 32u, 32u, 32u, 32u, 64u, 256u, 256u,
+                                            64u, 256u, 256u, 256u, 128u, 256u, 256u, 256u, 256u, 256u, 256u, 256u, 256u);
+const uint CHUNK_VECTORS[N_FORMATS] = uint[](32u, 32u, 32u, 68u, 36u, 288u, 420u, 40u, 44u, 48u, 36u, 34u, 72u, 352u,
+                                             272u, 36u, 168u, 220u, 132u, 36u, 108u, 132u, 148u, 164u, 196u, 220u, 100u, 112u);
 
 uint chunk_values(uint format) {
-  return format == FORMAT_F32 ? 4u : format <= FORMAT_BF16 ? 8u : format <= FORMAT_Q4_0 ? 32u : 256u;
+  return CHUNK_VALUES[format];
 }
 
 uint chunk_vectors(uint format) {
-  return format <= FORMAT_BF16 ? 32u : format == FORMAT_Q8_0 ? 68u : format == FORMAT_Q4_0 ? 36u : format == FORMAT_Q4_K ? 288u : 420u;
+  return CHUNK_VECTORS[format];
 }
 
 // The four bytes of a word. Signed integers, because every processor converts those to float in one step.

@@ -67,6 +67,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
   const uint first = t * n_chunks;
+#if !defined(FORMAT) || FORMAT <= FORMAT_Q6_K
   if (format <= FORMAT_BF16) {
     [[unroll]] for (uint i = 0u; i < ROWS; i++) {
       scale[i] = 1.0;
@@ -127,7 +128,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
         add_group(chunk * 256u + g * 32u, false);
       }
     }
-  } else {
+  } else if (format == FORMAT_Q6_K) {
     for (uint chunk = 0u; chunk < n_chunks; chunk++) {
       const uint base = (first + chunk) * vectors;
       uvec4 scales[ROWS];
@@ -156,4 +157,25 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
       }
     }
   }
+#endif
+#if !defined(FORMAT) || FORMAT > FORMAT_Q6_K
+  if (format > FORMAT_Q6_K)
+    for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
+      const uint base = (first + k / values) * vectors, g = k % values / 32u;
+      [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+        vec2 scales, offsets;
+        scales_of(format, from, base, r + i * LANES, g, scales, offsets);
+        scale[i] = scales.x;
+        high_scale[i] = scales.y;
+        offset[i] = offsets.x;
+        high_offset[i] = offsets.y;
+        [[unroll]] for (uint p = 0u; p < 4u; p++) {
+          const uvec2 fields = fields_of(format, push.books, from, base, r + i * LANES, g, p);
+          take_bytes(i, p * 4u, fields.x, 0.0);
+          take_bytes(i, p * 4u + 2u, fields.y, 0.0);
+        }
+      }
+      add_group(k, true);
+    }
+#endif
 }

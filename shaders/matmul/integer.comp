@@ -45,6 +45,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
   const uint first = t * n_chunks;
+#if !defined(FORMAT) || FORMAT <= FORMAT_Q6_K
   if (format == FORMAT_Q8_0 || format == FORMAT_Q4_0) {
     for (uint chunk = split; chunk < n_chunks; chunk += SPLIT) {
       const uint base = (first + chunk) * vectors;
@@ -86,7 +87,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
         add_group(chunk * 256u + g * 32u, false);
       }
     }
-  } else {
+  } else if (format == FORMAT_Q6_K) {
     for (uint chunk = 0u; chunk < n_chunks; chunk++) {
       const uint base = (first + chunk) * vectors;
       uvec4 scales[ROWS];
@@ -115,4 +116,27 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
       }
     }
   }
+#endif
+#if !defined(FORMAT) || FORMAT > FORMAT_Q6_K
+  if (format > FORMAT_Q6_K)
+    for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
+      const uint base = (first + k / values) * vectors, g = k % values / 32u;
+      [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+        vec2 scales, offsets;
+        scales_of(format, from, base, r + i * LANES, g, scales, offsets);
+        // What does not fit into seven bits is as far above 128 as below.
+        const bool is_wide = format == FORMAT_IQ4_NL || format == FORMAT_IQ4_XS;
+        scale[i] = scales.x;
+        high_scale[i] = scales.y;
+        offset[i] = is_wide ? 0.0 : offsets.x;
+        high_offset[i] = is_wide ? 0.0 : offsets.y;
+        [[unroll]] for (uint p = 0u; p < 4u; p++) {
+          const uvec2 fields = fields_of(format, push.books, from, base, r + i * LANES, g, p) ^ (is_wide ? 0x80808080u : 0u);
+          words[i * 8u + 2u * p] = int(fields.x);
+          words[i * 8u + 2u * p + 1u] = int(fields.y);
+        }
+      }
+      add_group(k, true);
+    }
+#endif
 }

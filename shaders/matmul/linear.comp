@@ -176,6 +176,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
   const uint values = chunk_values(format), vectors = chunk_vectors(format);
   const uint n_chunks = (push.n_in + values - 1u) / values;
   const uint first = t * n_chunks;
+#if !defined(FORMAT) || FORMAT <= FORMAT_Q6_K
   if (format <= FORMAT_BF16) {
     for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
       begin_group(k, FIELDS_FLOATS);
@@ -239,7 +240,7 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
         add_nibbles();
       }
     }
-  } else {
+  } else if (format == FORMAT_Q6_K) {
     for (uint chunk = 0u; chunk < n_chunks; chunk++) {
       const uint base = (first + chunk) * vectors;
       uvec4 scales[ROWS];
@@ -273,4 +274,33 @@ void run(uint format, Words4 from, uint t, uint r, uint split) {
       }
     }
   }
+#endif
+#if !defined(FORMAT) || FORMAT > FORMAT_Q6_K
+  if (format > FORMAT_Q6_K)
+    for (uint k = split * 32u; k < push.n_in; k += SPLIT * 32u) {
+      const uint base = (first + k / values) * vectors, g = k % values / 32u;
+      begin_group(k, FIELDS_BYTES);
+      vec2 scales[ROWS], offsets[ROWS];
+      [[unroll]] for (uint i = 0u; i < ROWS; i++)
+        scales_of(format, from, base, r + i * LANES, g, scales[i], offsets[i]);
+      [[unroll]] for (uint h = 0u; h < 2u; h++) {
+        [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+          scale[i] = scales[i][h];
+          offset[i] = offsets[i][h];
+        }
+        [[unroll]] for (uint p = 2u * h; p < 2u * h + 2u; p++) {
+          uvec2 words[ROWS];
+          [[unroll]] for (uint i = 0u; i < ROWS; i++) {
+            words[i] = fields_of(format, push.books, from, base, r + i * LANES, g, p);
+            w[i] = fields_of_bytes(words[i].x);
+          }
+          add_fields(p * 8u);
+          [[unroll]] for (uint i = 0u; i < ROWS; i++)
+            w[i] = fields_of_bytes(words[i].y);
+          add_fields(p * 8u + 4u);
+        }
+        end_fields(h, false);
+      }
+    }
+#endif
 }

@@ -3,6 +3,9 @@
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
 #include "../common/activations.glsl"
+#if !defined(FORMAT) || FORMAT > FORMAT_Q6_K
+#include "../common/decode.glsl"
+#endif
 
 #ifdef FORMAT // compiled for this one alone, because what is left out here need not be taken apart by a driver
 const uint FORMAT_A = FORMAT, FORMAT_B = FORMAT;
@@ -30,6 +33,7 @@ layout(push_constant, scalar) uniform Push {
   uint outputs_only;   // 1: as many columns as the step has outputs
   float scales[2];     // of the sums; of a pair's. Without an activation the second multiplies what has its bias
   float softcap;       // 0: none
+  Words books;         // the codebooks, for the formats that have one
 } push;
 
 uint part;  // of the stage's matrices

@@ -3,6 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
+#include "../common/decode.glsl"
 
 layout(constant_id = 0) const uint FORMAT = 0u;
 layout(constant_id = 1) const uint SOURCE = 0u; // of the table's row: 0 the token, 1 the position, 2 the first row for all
@@ -16,6 +17,7 @@ layout(push_constant, scalar) uniform Push {
   uint segment_tiles;
   float scale;
   uint n_rows; // of the table
+  Words books;           // the codebooks, for the formats that have one
 } push;
 
 void store4(uint at, vec4 value) {
@@ -76,7 +78,7 @@ void main() {
     unpack_nibbles(w.v[base + 32u + j * 32u + r][i], a, b);
     a = fma(a, vec4(scale), vec4(-minimum));
     b = fma(b, vec4(scale), vec4(-minimum));
-  } else {
+  } else if (FORMAT == FORMAT_Q6_K) {
     uint q = w.v[base + j * 32u + r][i];
     uvec4 pairs = w.v[base + 256u + (j >> 1) * 32u + r];
     uint h = pairs[(j & 1u) * 2u + (i >> 1)] >> (4u * (i & 1u));
@@ -86,6 +88,12 @@ void main() {
     uint low_b = ((q >> 4) & 0x0f0f0f0fu) | (((h >> 2) & 0x03030303u) << 4);
     a = s * (bytes_of(low_a) - 32.0);
     b = s * (bytes_of(low_b) - 32.0);
+  } else {
+    vec2 scales, offsets;
+    scales_of(FORMAT, w, base, r, j, scales, offsets);
+    const uvec2 fields = fields_of(FORMAT, push.books, w, base, r, j, i);
+    a = fma(bytes_of(fields.x), vec4(scales[i >> 1]), vec4(-offsets[i >> 1]));
+    b = fma(bytes_of(fields.y), vec4(scales[i >> 1]), vec4(-offsets[i >> 1]));
   }
   const uint at = row * push.n_in + k;
   store4(at, a);

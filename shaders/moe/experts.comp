@@ -8,6 +8,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "../common/common.glsl"
 #include "../common/formats.glsl"
+#include "../common/decode.glsl"
 #include "../common/eight.glsl"
 #include "../common/activations.glsl"
 
@@ -36,6 +37,7 @@ layout(push_constant, scalar) uniform Push {
   uint x_width;        // BY_HEAD: of a row of x; else 1 where x has a row for each pair, and 0 where for each row
   uint gap;            // BY_HEAD: from one matrix's values to the next one's in y
   uint y_width;        // BY_HEAD
+  Words books;         // the codebooks, for the formats that have one
 } push;
 
 shared float sums[TEAMS * 2u * COLUMNS * 32u];
@@ -58,7 +60,7 @@ void add(uint format, uint which, uint tile, uint r, uint team, const uint x_at[
         a = uintBitsToFloat(load16(from, base + r));
         b = half_ ? vec4(0.0) : uintBitsToFloat(load16(from, base + vectors + r));
       } else {
-        eight(format, from, base, r, k % values / 32u, p, a, b);
+        eight(format, push.books, from, base, r, k % values / 32u, p, a, b);
       }
       [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
         const vec4 u = vec4(push.x.v[x_at[c] + at], push.x.v[x_at[c] + at + 1u], push.x.v[x_at[c] + at + 2u], push.x.v[x_at[c] + at + 3u]);

@@ -1,7 +1,7 @@
 /* Tensor types and their block formats: sizes, scalar decoding (the specification of every kernel) and encoding.
  *
- * Source of the layouts: the GGUF type table (values little endian, blocks packed without padding). A row is a whole number
- * of blocks.
+ * Source of the layouts: the GGUF type table (values little endian, blocks packed without padding). A row is a whole
+ * number of blocks.
  */
 #pragma once
 
@@ -46,8 +46,8 @@ typedef enum em_type {
 } em_type;
 
 typedef struct em_type_info {
-  const char *name;    /* "Q4_K"; NULL where the number is not in use */
-  uint32_t block_len;  /* values a block */
+  const char *name;   /* "Q4_K"; NULL where the number is not in use */
+  uint32_t block_len; /* values a block */
   uint32_t block_bytes;
   /* Decodes n_blocks blocks at src to n_blocks * block_len float32. Rounding: none beyond float32. src needs no
    * alignment. NULL for the integer types, which no weights have. */
@@ -82,6 +82,11 @@ typedef struct em_iq_block {
 
 /* Takes a block at src apart, which needs no alignment. False for other types. */
 bool em_iq_split(em_type type, const void *src, em_iq_block *out);
+
+/* The codebooks of those types, one behind the other: IQ2_XXS, IQ2_XS, IQ2_S, IQ1 (eight codes of two bits an entry,
+ * the first lowest), IQ3_XXS, IQ3_S (four codes of three bits). */
+#define EM_CODEBOOK_ENTRIES (256 + 512 + 1024 + 2048 + 256 + 512)
+void em_codebooks(uint16_t out[EM_CODEBOOK_ENTRIES]);
 
 /* IEEE half and bfloat16, round to nearest even; exact in the other direction. */
 float em_f16_to_f32(uint16_t half);

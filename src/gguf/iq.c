@@ -239,3 +239,15 @@ void em_decode_iq1_s(const void *src, float *dst, size_t n_blocks) {
 void em_decode_iq1_m(const void *src, float *dst, size_t n_blocks) {
   decode(EM_TYPE_IQ1_M, src, dst, n_blocks);
 }
+
+void em_codebooks(uint16_t out[EM_CODEBOOK_ENTRIES]) {
+  const struct {
+    const uint16_t *entries;
+    size_t n;
+  } books[] = {{em_grid_iq2_xxs, 256}, {em_grid_iq2_xs, 512},  {em_grid_iq2_s, 1024},
+               {em_grid_iq1, 2048},    {em_grid_iq3_xxs, 256}, {em_grid_iq3_s, 512}};
+  for (size_t i = 0; i < sizeof books / sizeof books[0]; i++) {
+    memcpy(out, books[i].entries, books[i].n * sizeof *out);
+    out += books[i].n;
+  }
+}

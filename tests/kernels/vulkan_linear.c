@@ -165,16 +165,24 @@ static void test_subject(em_backend *backend, const char *kernel, subject *s, do
   em_weights_free(side);
 }
 
-static const em_type types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q6_K};
+static const em_type types[] = {
+  EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q6_K,
+  EM_TYPE_Q4_1, EM_TYPE_Q5_0, EM_TYPE_Q5_1, EM_TYPE_IQ4_NL, EM_TYPE_MXFP4, EM_TYPE_NVFP4, EM_TYPE_Q5_K, EM_TYPE_IQ4_XS,
+  EM_TYPE_Q2_0, EM_TYPE_Q2_K, EM_TYPE_Q3_K, EM_TYPE_TQ2_0, EM_TYPE_Q1_0, EM_TYPE_TQ1_0, EM_TYPE_IQ2_XXS, EM_TYPE_IQ2_XS,
+  EM_TYPE_IQ2_S, EM_TYPE_IQ3_XXS, EM_TYPE_IQ3_S, EM_TYPE_IQ1_S, EM_TYPE_IQ1_M,
+};
 #define N_TYPES (sizeof types / sizeof *types)
+#define N_OFTEN 7u /* of these each shape is tested */
 
 /* The cases of a format, alone and beside another. */
 #define MAX_CASES 5
 static uint32_t make_cases(size_t i, linear_case out[MAX_CASES]) {
-  const em_type t = types[i], other = types[(i + 3) % N_TYPES];
+  const em_type t = types[i], other = types[(i + 3) % (i < N_OFTEN ? N_OFTEN : N_TYPES)];
   const uint32_t block = em_type_get(t)->block_len;
-  const uint32_t odd = block == 1 ? 100 : block == 32 ? 1056 : 768;
+  const uint32_t odd = block == 1 ? 100 : block == 256 ? 768 : 1024 + block;
   out[0] = (linear_case){{t}, odd, {44}, 1, .norm = true, .bias = true, .residual = true};
+  if (i >= N_OFTEN)
+    return 1;
   out[1] = (linear_case){{t, other, t}, 512, {70, 1, 33}, 3, .bias = true};
   out[2] = (linear_case){{t, t}, block == 1 ? 36 : block, {37, 37}, 2, .norm = true, .bias = true, .swiglu = true};
   out[3] = (linear_case){{t, other}, 256, {64, 5}, 2, .outputs_only = true};
@@ -222,7 +230,9 @@ int main(int argc, char **argv) {
   test_few_rows();
   em_vk_forced_kernel = argv[1];
   const bool is_exact = strcmp(argv[1], "float") == 0 || strcmp(argv[1], "wide") == 0;
-  for (size_t i = 0; i < N_TYPES; i++) {
+  /* The wide kernel is the float one with other numbers. */
+  const size_t n_types = strcmp(argv[1], "wide") == 0 ? N_OFTEN : N_TYPES;
+  for (size_t i = 0; i < n_types; i++) {
     /* One backend a format: so many kernels of so many shapes no model has. */
     em_error error = {0};
     em_backend *backend = NULL;

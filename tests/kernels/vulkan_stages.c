@@ -104,7 +104,12 @@ static void test_embed(em_backend *const sides[2], em_type type, uint32_t n_in, 
   free(actual);
 }
 
-static const em_type types[] = {EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q6_K};
+static const em_type types[] = {
+  EM_TYPE_F32, EM_TYPE_F16, EM_TYPE_BF16, EM_TYPE_Q8_0, EM_TYPE_Q4_0, EM_TYPE_Q4_K, EM_TYPE_Q6_K,
+  EM_TYPE_Q4_1, EM_TYPE_Q5_0, EM_TYPE_Q5_1, EM_TYPE_IQ4_NL, EM_TYPE_MXFP4, EM_TYPE_NVFP4, EM_TYPE_Q5_K, EM_TYPE_IQ4_XS,
+  EM_TYPE_Q2_0, EM_TYPE_Q2_K, EM_TYPE_Q3_K, EM_TYPE_TQ2_0, EM_TYPE_Q1_0, EM_TYPE_TQ1_0, EM_TYPE_IQ2_XXS, EM_TYPE_IQ2_XS,
+  EM_TYPE_IQ2_S, EM_TYPE_IQ3_XXS, EM_TYPE_IQ3_S, EM_TYPE_IQ1_S, EM_TYPE_IQ1_M,
+};
 #define N_TYPES (sizeof types / sizeof *types)
 
 static void test_embeds(em_backend *const sides[2]) {

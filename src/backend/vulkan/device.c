@@ -288,6 +288,9 @@ static uint32_t read_matrix_size(em_vk *vk) {
       !has_extension(vk, vk->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) ||
       4 * vk->subgroup_size > vk->properties.limits.maxComputeWorkGroupInvocations)
     return 0;
+  /* Mesa 26.2 falls over the kernel where the software device's vectors have 512 bits. */
+  if (vk->software && vk->subgroup_size > 8)
+    return 0;
   vk->fn.GetPhysicalDeviceFeatures2(vk->physical, &features);
   if (!matrices.cooperativeMatrix || !twelve.shaderFloat16 || !twelve.vulkanMemoryModel)
     return 0;

@@ -8,6 +8,7 @@ typedef struct push_experts {
   uint32_t n_in, n_rows, segment_tiles[2], n_used;
   float clamp;
   uint32_t x_width, gap, y_width;
+  VkDeviceAddress books;
 } push_experts;
 
 typedef struct push_sort {
@@ -123,6 +124,7 @@ static void set_stack(push_experts *push, uint32_t i, const em_weights *w) {
   push->segment_tiles[i] = (uint32_t)tiles->units_per_segment;
   push->n_in = (uint32_t)w->n_in;
   push->n_rows = (uint32_t)w->n_rows;
+  push->books = ((em_vulkan *)w->backend)->books.address;
 }
 
 static uint32_t tiles_of(const em_weights *w) {

@@ -7,6 +7,7 @@ typedef struct push_embed {
   uint32_t n_in, segment_tiles;
   float scale;
   uint32_t n_rows;
+  VkDeviceAddress books;
 } push_embed;
 
 typedef struct push_norm {
@@ -32,6 +33,7 @@ typedef struct push_linear {
   VkDeviceAddress w[3], bias[3], x, y, residual, step;
   uint32_t n_in, rows[3], y_width, first_row, outputs_only;
   float scales[2], softcap;
+  VkDeviceAddress books;
 } push_linear;
 
 typedef struct push_store {
@@ -144,6 +146,7 @@ static em_status record_embed(em_vk_recorder *r, const em_stage_embed *embed, em
         .segment_tiles = (uint32_t)table->tiles.units_per_segment,
         .scale = i == 0 ? embed->scale : 1.0f,
         .n_rows = (uint32_t)table->base.n_rows,
+        .books = r->vulkan->books.address,
     };
     if (i > 0)
       em_vk_barrier(r);
@@ -221,7 +224,8 @@ em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, Vk
                       .step = r->step->words.address,
                       .n_in = (uint32_t)n_in,
                       .y_width = y_width,
-                      .outputs_only = l->outputs_only};
+                      .outputs_only = l->outputs_only,
+                      .books = r->vulkan->books.address};
   const em_vk_grid shape = l->outputs_only ? EM_VK_GRID_OUTPUT_COLUMNS : EM_VK_GRID_ROW_COLUMNS;
   em_vk_variant variant = {
       kernel->shader, 11, {kernel->columns[r->family], kernel->subgroups ? 1 : r->vulkan->vk.split}};

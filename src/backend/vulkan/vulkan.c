@@ -12,6 +12,7 @@ static void close_backend(em_backend *backend) {
   em_pool_free(vulkan->readers);
   free(vulkan->scratch);
   em_vk_pipelines_close(vulkan);
+  em_vk_buffer_free(&vulkan->vk, &vulkan->books);
   em_vk_close(&vulkan->vk);
   free(vulkan);
 }

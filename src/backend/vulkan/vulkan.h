@@ -101,6 +101,7 @@ typedef struct em_vulkan {
   char cache_path[320];  /* of its file */
   uint64_t cache_sum;    /* of what is in the file */
   em_vk_makers makers;
+  em_vk_buffer books; /* the codebooks, made with the first weights that need one */
   /* That load weights; made with the first of them. */
   uint32_t n_threads; /* wanted; 0: all cores */
   em_pool *readers;

@@ -240,6 +240,19 @@ fail:
   return status;
 }
 
+/* The codebooks, which the formats of the IQ1, IQ2 and IQ3 types look their values up in. */
+static em_status load_books(em_vulkan *vulkan, em_error *error) {
+  em_status status = EM_OK;
+  uint16_t entries[EM_CODEBOOK_ENTRIES];
+  em_codebooks(entries);
+  EM_TRY(em_vk_buffer_new(&vulkan->vk, EM_VK_WEIGHTS, sizeof entries, "codebooks", &vulkan->books, error));
+  status = em_vk_write(&vulkan->vk, &vulkan->books, 0, entries, sizeof entries, error);
+  if (status != EM_OK)
+    em_vk_buffer_free(&vulkan->vk, &vulkan->books);
+fail:
+  return status;
+}
+
 em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc, em_read_fn read, void *user,
                                 em_weights **out, em_error *error) {
   em_status status = EM_OK;
@@ -250,6 +263,8 @@ em_status em_vulkan_weights_new(em_backend *backend, const em_weights_desc *desc
   weights->base.backend = backend;
   EM_TRY(check(desc, &weights->layout, error));
   if (read) {
+    if (weights->layout && em_vk_has_book(weights->layout) && !vulkan->books.buffer)
+      EM_TRY(load_books(vulkan, error));
     EM_TRY(weights->layout ? load_tiles(vulkan, weights, desc, read, user, error)
                            : load_vector(vulkan, weights, desc, read, user, error));
     weights->has_data = true;

@@ -7,7 +7,15 @@
 /* A kernel's inner part: always part of its caller, so that constant arguments unroll its loops. */
 #define INLINE static inline __attribute__((always_inline))
 
-#if defined(__clang__)
+/* Not where sanitizers watch every access: the compiler would take minutes for what is no faster then. */
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer)
+#define UNROLL
+#elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")

@@ -53,8 +53,7 @@ static void on_log(void *user, em_log_level level, const char *text) {
   CHECK(level < EM_LOG_WARNING);
 }
 
-/* gpu_layers: on the graphics device, and the others on the processor; -1: not said. NULL where a graphics device
- * cannot run the model's stages yet, which is said. */
+/* gpu_layers: on the graphics device, and the others on the processor; -1: not said. Every device runs every model. */
 static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *device, int gpu_layers, em_type kv_type,
                               uint32_t batch) {
   em_engine_params params = {
@@ -68,10 +67,6 @@ static em_engine *open_engine(const em_gguf *gguf, const em_backend_params *devi
   em_engine *engine = NULL;
   em_error error = {0};
   em_status status = em_engine_open(gguf, &params, NULL, NULL, &engine, &error);
-  if (status == EM_ERR_UNSUPPORTED && device->kind == EM_DEVICE_VULKAN) {
-    printf("cannot run yet: %s\n", error.text);
-    return NULL;
-  }
   if (status != EM_OK)
     fprintf(stderr, "%s\n", error.text);
   CHECK(engine != NULL);

@@ -110,9 +110,7 @@ static void check_model(const em_backend_params *device, bool is_software, const
   CHECK_INT(em_gguf_open_memory(f.file, bytes, bytes, &f.gguf, &error), EM_OK);
   CHECK_INT(em_model_open(f.gguf, &opened, &error), EM_OK);
   em_status status = em_engine_open(f.gguf, &params, NULL, NULL, &f.engine, &error);
-  if (status == EM_ERR_UNSUPPORTED && device->kind == EM_DEVICE_VULKAN) {
-    printf("%s: cannot run on this device yet: %s\n", model->architecture, error.text);
-  } else if (status != EM_OK) {
+  if (status != EM_OK) {
     fprintf(stderr, "%s: %s\n", model->architecture, error.text);
     CHECK_INT(status, EM_OK);
   } else {

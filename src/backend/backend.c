@@ -207,9 +207,11 @@ em_status em_kv_copy(em_kv *kv, uint32_t from, uint32_t to, uint32_t n_tokens, e
 }
 
 em_status em_kv_copy_state(em_kv *kv, uint32_t from, uint32_t to, em_error *error) {
+  if (kv->n_state_layers == 0)
+    return EM_OK; /* of a part whose layers have none there are no places either */
   if (from >= kv->n_states || to >= kv->n_states)
     return em_fail(error, EM_ERR_ARGUMENT, "no such state of the cache");
-  return from != to && kv->n_state_layers > 0 ? kv->backend->fns->kv_copy_state(kv, from, to, error) : EM_OK;
+  return from != to ? kv->backend->fns->kv_copy_state(kv, from, to, error) : EM_OK;
 }
 
 /* --- Programs -------------------------------------------------------------------------------------------------------

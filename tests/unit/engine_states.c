@@ -29,6 +29,34 @@ static void check(em_engine *engine, const int32_t *prompt, uint32_t n, uint32_t
   CHECK(other.n > 0);
 }
 
+/* Shared between the processor and a graphics device, whose only layer has no state. */
+static void check_shared(void) {
+  em_vulkan_device found[8];
+  uint32_t n_found = 0;
+  if (em_vulkan_list(found, 8, &n_found, NULL) != EM_OK || n_found == 0) {
+    printf("without a Vulkan device\n");
+    return;
+  }
+  static answer answers[2];
+  int32_t prompt[PAGE + 20];
+  fixture f;
+  em_engine_params params = fixture_params();
+  params.backend.kind = EM_DEVICE_VULKAN;
+  params.n_slots = params.batch_rows = 1;
+  params.says_gpu_layers = true;
+  params.n_gpu_layers = 1;
+  fixture_open(&f, &model, &params);
+  CHECK_INT(em_engine_get_facts(f.engine)->memory.n_parts, 2);
+  CHECK_INT(em_engine_get_facts(f.engine)->n_gpu_layers, 1);
+  make_prompt(prompt, PAGE + 20, 1);
+  for (int i = 0; i < 2; i++) {
+    ask(f.engine, &answers[i], prompt, PAGE + 20, 12);
+    CHECK_INT(answers[i].stats.n_reused, i * PAGE);
+  }
+  CHECK(answers[0].n == 12 && same_answer(&answers[0], &answers[1]));
+  fixture_close(&f);
+}
+
 int main(void) {
   static int32_t prompt[1000], branch[1000], other[1000];
   static answer first, beside[2], alone[2];
@@ -84,5 +112,6 @@ int main(void) {
   check(f.engine, other, 540, 2 * PAGE);
   check(f.engine, prompt, 700, 0);
   fixture_close(&f);
+  check_shared();
   return check_done();
 }

@@ -16,7 +16,8 @@ layout(constant_id = 4) const uint FORMAT_C = 0u; // of the third
 #endif
 layout(constant_id = 5) const uint PARTS = 1u;
 layout(constant_id = 6) const uint ACTIVATION = 0u;
-const bool GATED = ACTIVATION == ACT_SWIGLU || ACTIVATION == ACT_GEGLU || ACTIVATION == ACT_SWIGLU_OAI; // of two parts
+const bool PAIRED = ACTIVATION == ACT_SWIGLU || ACTIVATION == ACT_GEGLU || ACTIVATION == ACT_SWIGLU_OAI;
+const bool GATED = PAIRED && PARTS > 1u; // else the gate, finished, stands in y
 layout(constant_id = 10) const bool SCALED = false; // scales and softcap say something
 
 layout(push_constant, scalar) uniform Push {
@@ -75,6 +76,8 @@ void finish(uint c, uint row, float sum, float up) {
   float value = (SCALED ? sum * push.scales[0] : sum) + bias_of(part, row);
   if (GATED)
     value = activate(ACTIVATION, value, (SCALED ? up * push.scales[1] : up) + bias_of(1u, row));
+  else if (PAIRED)
+    value = activate(ACTIVATION, push.y.v[at], value);
   else if (ACTIVATION != ACT_NONE)
     value = activate(ACTIVATION, value, 0.0);
   else if (SCALED) {

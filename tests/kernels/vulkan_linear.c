@@ -175,7 +175,7 @@ static const em_type types[] = {
 #define N_OFTEN 7u /* of these each shape is tested */
 
 /* The cases of a format, alone and beside another. */
-#define MAX_CASES 5
+#define MAX_CASES 6
 static uint32_t make_cases(size_t i, linear_case out[MAX_CASES]) {
   const em_type t = types[i], other = types[(i + 3) % (i < N_OFTEN ? N_OFTEN : N_TYPES)];
   const uint32_t block = em_type_get(t)->block_len;
@@ -186,10 +186,11 @@ static uint32_t make_cases(size_t i, linear_case out[MAX_CASES]) {
   out[1] = (linear_case){{t, other, t}, 512, {70, 1, 33}, 3, .bias = true};
   out[2] = (linear_case){{t, t}, block == 1 ? 36 : block, {37, 37}, 2, .norm = true, .bias = true, .swiglu = true};
   out[3] = (linear_case){{t, other}, 256, {64, 5}, 2, .outputs_only = true};
+  out[4] = (linear_case){{t, other}, 256, {37, 37}, 2, .norm = true, .bias = true, .swiglu = true};
   if (t != EM_TYPE_Q4_K)
-    return 4;
-  out[4] = (linear_case){{t, t, EM_TYPE_Q6_K}, 512, {70, 1, 33}, 3, .bias = true}; /* this pair has kernels of its own */
-  return 5;
+    return 5;
+  out[5] = (linear_case){{t, t, EM_TYPE_Q6_K}, 512, {70, 1, 33}, 3, .bias = true}; /* this pair has kernels of its own */
+  return 6;
 }
 
 /* Big steps round otherwise only where another kernel takes them by itself: on hardware that is quick in it. */
@@ -207,6 +208,87 @@ static void test_few_rows(void) {
   vk->abilities |= EM_VK_FAST_DOTS;
   CHECK_INT(em_vk_few_rows(vk), em_vk_can_run(vk, "integer") ? EM_VK_FEW_ROWS : 0);
   vk->abilities = abilities;
+  em_backend_close(backend);
+}
+
+static double product(const tensor *t, uint32_t row, const double *x, uint32_t n_in) {
+  double sum = 0;
+  for (uint32_t k = 0; k < n_in; k++)
+    sum += (double)t->values[(size_t)row * n_in + k] * x[k];
+  return sum;
+}
+
+/* A file may have another mix of formats in each of its layers: each of many stages gates a pair, and multiplies by three
+ * matrices what comes of it; all that is added up. Their kernels are as many as there are formats, not mixes. */
+static void test_mixes(void) {
+  enum { N_IN = 256, PART = 32, WIDTH = 3 * PART, N_MIXES = N_OFTEN * N_OFTEN };
+  static em_value_desc values[1 + 2 * N_MIXES];
+  static em_stage stages[1 + 2 * N_MIXES];
+  tensor pairs[N_OFTEN], parts[N_OFTEN];
+  em_weights *pair_w[N_OFTEN], *part_w[N_OFTEN];
+  double x[N_IN], gated[N_IN], expected[WIDTH] = {0};
+  float input[N_IN];
+  em_error error = {0};
+  em_backend *backend = NULL;
+  em_program *program = NULL;
+  must(em_backend_open(&(em_backend_params){.kind = EM_DEVICE_VULKAN, .device_index = device_index}, &backend, &error), &error);
+  random_floats(input, N_IN);
+  for (uint32_t k = 0; k < N_IN; k++)
+    x[k] = (double)input[k];
+  for (size_t t = 0; t < N_OFTEN; t++) {
+    pairs[t] = make_decoded(types[t], N_IN, N_IN, EM_USE_MATRIX);
+    parts[t] = make_decoded(types[t], N_IN, PART, EM_USE_MATRIX);
+    pair_w[t] = load(backend, &pairs[t]);
+    part_w[t] = load(backend, &parts[t]);
+  }
+  values[0] = (em_value_desc){N_IN, false, 0};
+  stages[0] = (em_stage){.kind = EM_STAGE_INPUT, .layer = -1, .label = "input", .input = {0}};
+  uint64_t end = N_IN;
+  for (uint32_t i = 0; i < N_MIXES; i++) {
+    const size_t mix[3] = {i / N_OFTEN, i % N_OFTEN, (i / N_OFTEN + i) % N_OFTEN};
+    const em_value pair = (em_value)(1 + 2 * i), sum = pair + 1;
+    values[pair] = (em_value_desc){N_IN, false, end};
+    values[sum] = (em_value_desc){WIDTH, false, end + N_IN};
+    end += N_IN + WIDTH;
+    stages[pair] = (em_stage){.kind = EM_STAGE_LINEAR, .label = "pair"};
+    stages[pair].linear = (em_stage_linear){.x = 0, .n_parts = 2, .w = {pair_w[mix[0]], pair_w[mix[1]]},
+                                            .activation = EM_ACT_SWIGLU, .residual = EM_NO_VALUE, .out = pair};
+    stages[sum] = (em_stage){.kind = EM_STAGE_LINEAR, .label = "three"};
+    stages[sum].linear = (em_stage_linear){.x = pair, .n_parts = 3,
+                                           .w = {part_w[mix[0]], part_w[mix[1]], part_w[mix[2]]},
+                                           .residual = i > 0 ? sum - 2 : EM_NO_VALUE, .out = sum};
+    for (uint32_t o = 0; o < N_IN; o++) {
+      const double gate = product(&pairs[mix[0]], o, x, N_IN);
+      gated[o] = gate / (1 + exp(-gate)) * product(&pairs[mix[1]], o, x, N_IN);
+    }
+    for (uint32_t o = 0; o < WIDTH; o++)
+      expected[o] += product(&parts[mix[o / PART]], o % PART, gated, N_IN);
+  }
+  em_program_desc desc = {.stages = stages, .n_stages = 1 + 2 * N_MIXES, .values = values, .n_values = 1 + 2 * N_MIXES,
+                          .scratch_floats = end, .max_rows = 1, .max_outputs = 1, .max_slots = 1, .result = 2 * N_MIXES};
+  must(em_program_new(backend, &desc, &program, &error), &error);
+  CHECK(em_backend_prepare_times(backend).n_kernels < 5 * N_OFTEN);
+  int32_t token = 0;
+  uint32_t zero = 0;
+  em_step step = {.n_rows = 1, .tokens = &token, .positions = &zero, .slots = &zero, .n_slots = 1, .outputs = &zero,
+                  .n_outputs = 1, .input = input};
+  must(em_backend_run(program, &step, &error), &error);
+  double difference = 0, power = 0;
+  for (uint32_t o = 0; o < WIDTH; o++) {
+    const double d = expected[o] - (double)em_program_result(program, 0)[o];
+    difference += d * d;
+    power += expected[o] * expected[o];
+  }
+  printf("%u mixes: NMSE %g, %u kernels\n", (unsigned)N_MIXES, difference / power,
+         em_backend_prepare_times(backend).n_kernels);
+  CHECK(difference <= tolerances.device_linear * power);
+  em_program_free(program);
+  for (size_t t = 0; t < N_OFTEN; t++) {
+    em_weights_free(pair_w[t]);
+    em_weights_free(part_w[t]);
+    free_tensor(&pairs[t]);
+    free_tensor(&parts[t]);
+  }
   em_backend_close(backend);
 }
 
@@ -229,6 +311,8 @@ int main(int argc, char **argv) {
   hook_start(&(hook_wish){0});
   test_few_rows();
   em_vk_forced_kernel = argv[1];
+  if (strcmp(argv[1], "float") == 0)
+    test_mixes();
   const bool is_exact = strcmp(argv[1], "float") == 0 || strcmp(argv[1], "wide") == 0;
   /* The wide kernel is the float one with other numbers. */
   const size_t n_types = strcmp(argv[1], "wide") == 0 ? N_OFTEN : N_TYPES;

@@ -192,6 +192,20 @@ em_status em_vk_record_normed(em_vk_recorder *r, VkDeviceAddress x, const em_wei
   return status;
 }
 
+static uint32_t format_of(const em_weights *weights) {
+  return ((const em_vulkan_weights *)weights)->layout->format;
+}
+
+/* Whether one dispatch may read matrices of all these formats. Each combination is a kernel of its own, and a file may
+ * have as many as it has layers: those that files often have are enough. */
+static bool is_common_mix(const em_stage_linear *l) {
+  bool same = true;
+  for (uint32_t p = 1; p < l->n_parts; p++)
+    same &= format_of(l->w[p]) == format_of(l->w[0]);
+  return same || (l->n_parts == 3 && format_of(l->w[0]) == EM_VK_FORMAT_Q4_K &&
+                  format_of(l->w[1]) == EM_VK_FORMAT_Q4_K && format_of(l->w[2]) == EM_VK_FORMAT_Q6_K);
+}
+
 em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, VkDeviceAddress y, uint32_t y_width,
                                  em_error *error) {
   em_status status = EM_OK;
@@ -234,7 +248,8 @@ em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, Vk
   push.scales[0] = number_of(l->w_scale[0]);
   push.scales[1] = gated ? number_of(l->w_scale[1]) : l->scale != 0 ? l->scale : 1.0f;
   push.softcap = l->softcap;
-  bool whole = l->n_parts <= 3; /* every matrix in one segment, and all of them in one dispatch */
+  const bool is_fused = is_common_mix(l);
+  bool whole = is_fused && l->n_parts <= 3; /* every matrix in one segment, and all of them in one dispatch */
   uint64_t n_all = 0;
   for (uint32_t p = 0; p < l->n_parts; p++) {
     n_all += (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
@@ -246,12 +261,12 @@ em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, Vk
                          : r->vulkan->vk.broadcast ? r->vulkan->vk.broadcast
                                                    : EM_VK_TILE_ROWS / kernel->rows_shared;
   variant.constants[9] = kernel->subgroups ? r->vulkan->vk.matrix_size : r->vulkan->vk.software;
-  if (whole || gated) {
+  if (whole || (gated && is_fused)) {
     /* One dispatch computes all parts. Of a gated pair in several segments it takes the tiles up to the next border. */
     uint64_t n_tiles = 0;
     variant.constants[5] = l->n_parts;
     for (uint32_t p = 0; p < l->n_parts; p++) {
-      variant.constants[2 + p] = ((const em_vulkan_weights *)l->w[p])->layout->format;
+      variant.constants[2 + p] = format_of(l->w[p]);
       push.bias[p] = em_vk_vector_of(l->bias[p]);
       push.rows[p] = (uint32_t)l->w[p]->n_rows;
       n_tiles += gated && p > 0 ? 0 : (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
@@ -281,8 +296,16 @@ em_status em_vk_record_linear_to(em_vk_recorder *r, const em_stage_linear *l, Vk
   variant.constants[5] = 1;
   for (uint32_t p = 0; p < l->n_parts; p++) {
     uint64_t n_tiles = (l->w[p]->n_rows + EM_VK_TILE_ROWS - 1) / EM_VK_TILE_ROWS;
-    variant.constants[2] = ((const em_vulkan_weights *)l->w[p])->layout->format;
+    variant.constants[2] = format_of(l->w[p]);
     push.scales[0] = number_of(l->w_scale[p]);
+    if (gated) {
+      /* The gate is left where the result belongs, and the second matrix's sums find it there. */
+      variant.constants[6] = p == 0 ? EM_ACT_NONE : l->activation;
+      push.scales[1] = 1.0f;
+      first_row = 0;
+      if (p > 0)
+        em_vk_barrier(r);
+    }
     for (uint64_t tile = 0; tile < n_tiles;) {
       uint64_t left;
       push.w[0] = tile_address(l->w[p], tile, &left);

@@ -60,7 +60,9 @@ typedef struct em_vk_spirv {
 extern const em_vk_spirv em_vk_spirvs[EM_VK_N_MODULES];
 
 #define EM_VK_MAX_CONSTANTS 12u
-#define EM_VK_MAX_PIPELINES 80u
+/* More than any model needs: linear stages have one for each format, form and family of rows, experts for two formats.
+ */
+#define EM_VK_MAX_PIPELINES 4096u
 
 /* A shader with its specialisation constants: constant i has id i. */
 typedef struct em_vk_variant {

@@ -257,7 +257,7 @@ static em_status choose_placement(em_sizer *p, em_error *error) {
   EM_TRY(em_sizer_place(p, 0, error));
   EM_TRY(choose_pages(p, error));
   if (!em_sizer_fits(p)) {
-    if (is_on_graphics(p) && is_divisible)
+    if (is_on_graphics(p) && is_divisible && p->too_long.code == EM_OK)
       EM_TRY(share_layers(p, &done, error));
     if (done)
       return EM_OK;
@@ -282,6 +282,8 @@ static void write_size(char *out, size_t out_bytes, uint64_t bytes) {
 static em_status fail_too_big(const em_sizer *p, em_error *error) {
   const em_memory_plan *memory = &p->plan->memory;
   char needed[32], available[32];
+  if (p->too_long.code != EM_OK)
+    return em_fail(error, EM_ERR_TOO_BIG, "%s", p->too_long.text);
   for (uint32_t i = 0; i < memory->n_parts && memory->n_parts > 1; i++) {
     const em_part_plan *part = &memory->parts[i];
     write_size(needed, sizeof needed, part->total_bytes);

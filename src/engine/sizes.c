@@ -94,7 +94,12 @@ static em_status compute_part(em_sizer *sizer, uint32_t i, uint64_t own_bytes, e
     EM_TRY(em_kv_new(backend, &kv_desc, &kv, error));
   }
   em_program_desc program = em_plan_program(plan, &sizer->emitted[i], kv);
-  EM_TRY(em_program_bytes(backend, &program, &part->working_bytes, error));
+  status = em_program_bytes(backend, &program, &part->working_bytes, &sizer->too_long);
+  if (status != EM_OK && status != EM_ERR_TOO_BIG)
+    EM_TRY(em_fail(error, status, "%s", sizer->too_long.text));
+  status = EM_OK;
+  if (sizer->too_long.code != EM_OK)
+    part->working_bytes = 0;
   if (!em_add_u64(part->working_bytes, own_bytes, &part->working_bytes) ||
       !em_add_u64(part->working_bytes, em_backend_reserve(backend), &part->working_bytes) ||
       !em_add_u64(part->weights_bytes, part->kv_bytes, &part->total_bytes) ||
@@ -107,7 +112,8 @@ fail:
 
 #define LEAST_KEPT 2u
 
-/* Places for states: one for each slot, and for kept ones about as much memory as the pages take, but no more than one a page. */
+/* Places for states: one for each slot, and for kept ones about as much memory as the pages take, but no more than one
+ * a page. */
 static uint32_t count_states(const em_plan *plan, const em_model *model) {
   uint32_t n;
   const em_state_layer *layers = em_model_state_layers(model, em_model_all_blocks(model), &n);
@@ -129,6 +135,7 @@ em_status em_sizer_compute(em_sizer *sizer, uint32_t context_tokens, uint32_t n_
   plan->max_pages = em_plan_pages_for(context_tokens);
   plan->n_pages = n_pages;
   plan->n_states = count_states(plan, sizer->model);
+  sizer->too_long = (em_error){0};
 
   /* The engine's own: page tables and tokens of the slots, the pages' tokens, the sampler, the rows of a step. */
   uint32_t n_vocab = em_model_get_facts(sizer->model)->n_vocab;
@@ -149,12 +156,12 @@ fail:
 
 bool em_sizer_part_fits(const em_sizer *sizer, uint32_t i) {
   const em_part_plan *part = &sizer->plan->memory.parts[i];
-  return part->total_bytes <= part->available_bytes;
+  return part->total_bytes <= part->available_bytes && sizer->too_long.code == EM_OK;
 }
 
 bool em_sizer_fits(const em_sizer *sizer) {
   const em_memory_plan *memory = &sizer->plan->memory;
-  bool fits = memory->total_bytes <= memory->available_bytes;
+  bool fits = memory->total_bytes <= memory->available_bytes && sizer->too_long.code == EM_OK;
   for (uint32_t i = 0; i < memory->n_parts; i++)
     fits = fits && em_sizer_part_fits(sizer, i);
   return fits;

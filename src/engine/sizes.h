@@ -11,6 +11,7 @@ typedef struct em_sizer {
   em_plan *plan;                           /* whose sizes are filled */
   em_model_weights *weights[EM_MAX_PARTS]; /* without data */
   em_model_program emitted[EM_MAX_PARTS];
+  em_error too_long; /* why a device has no room for the context, however much memory it has; else its code is EM_OK */
 } em_sizer;
 
 /* Puts the model's first `cut` blocks on the processor and the others on the device that was asked for; cut 0: all of

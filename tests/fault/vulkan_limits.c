@@ -106,6 +106,35 @@ static void test_memory(void) {
   printf("%s\n", error.text);
 }
 
+/* What grows with the context must fit in one piece: a context that was left open is cut, one that was asked for is
+ * refused, before anything is loaded. */
+static void test_long_context(void) {
+  const tiny_model model = {.n_embd = 64, .n_heads = 4, .context_tokens = 16384, .seed = 3};
+  em_engine_params params = {.backend = {.kind = EM_DEVICE_VULKAN, .device_index = device_index},
+                             .n_slots = 1,
+                             .batch_rows = 8,
+                             .kv_type = EM_TYPE_F16};
+  em_memory_plan plan = {0};
+  em_engine *engine = NULL;
+  em_error error = {0};
+  em_gguf *gguf = NULL;
+  size_t bytes;
+  char *file = tiny_model_make(&model, &bytes);
+  CHECK_INT(em_gguf_open_memory(file, bytes, bytes, &gguf, &error), EM_OK);
+  hook_start(&(hook_wish){.max_allocation_bytes = 64 << 10});
+  /* A page takes 8 rows of 4 heads of 16 values and 2 more, of 4 bytes. */
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_OK);
+  CHECK_INT(plan.context_tokens, (64 << 10) / (8 * 4 * (16 + 2) * 4) * 256);
+  CHECK_INT(em_engine_open(gguf, &params, NULL, NULL, &engine, &error), EM_OK);
+  em_engine_close(engine);
+  params.context_tokens = 8192;
+  CHECK_INT(em_engine_plan(gguf, &params, &plan, &error), EM_ERR_TOO_BIG);
+  CHECK(strstr(error.text, "context is too long"));
+  CHECK_INT(hook_n_live(), 0);
+  em_gguf_close(gguf);
+  free(file);
+}
+
 /* A device that lacks what the backend asks for where it is there is refused in words, or answers as the others do. */
 static void test_without(const char *what, const hook_wish *wish) {
   static float logits[(size_t)N_TOKENS * N_VOCAB];
@@ -240,6 +269,7 @@ int main(int argc, char **argv) {
     printf("%016llx\n", (unsigned long long)sum(&subjects[LAST]));
   } else {
     test_memory();
+    test_long_context();
     test_reports();
     test_lacks();
     test_each_missing();

@@ -87,7 +87,7 @@ static em_status measure_stacks(const em_program_desc *desc, uint32_t index, siz
 /* Each is a buffer, and none may be larger than one allocation: better said now than after the weights were read. */
 static em_status check_buffers(const em_vk *vk, const sizes *s, em_error *error) {
   const uint64_t floats[] = {s->scratch, s->input, s->result, s->normed, s->partial,
-                             s->keys, s->top, s->work, s->groups, s->step_words[0]};
+                             s->keys,    s->top,   s->work,   s->groups, s->step_words[0]};
   for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++)
     if (floats[i] > vk->max_allocation_bytes / 4)
       return em_fail(error, EM_ERR_UNSUPPORTED,
@@ -140,8 +140,12 @@ static em_status measure(const em_vk *vk, const em_program_desc *desc, sizes *ou
       const em_kv_layer *l = &desc->kv->layers[stage->attention.kv_layer];
       uint64_t rows = desc->max_rows < EM_VK_FEW_ROWS ? desc->max_rows : EM_VK_FEW_ROWS;
       uint64_t floats = rows * stage->attention.n_heads * (2u + l->v_dim);
-      if (!em_mul_u64(floats, desc->max_pages, &floats) || floats > UINT32_MAX)
-        return em_fail(error, EM_ERR_TOO_BIG, "the context is too long for the attention's working memory");
+      /* Of all buffers only this one grows with the context, which may be cut; the others are checked below. */
+      if (!em_mul_u64(floats, desc->max_pages, &floats) || floats > UINT32_MAX || floats > vk->max_allocation_bytes / 4)
+        return em_fail(error, EM_ERR_TOO_BIG,
+                       "the context is too long: attention's working memory must be one piece, and the graphics device "
+                       "allows %llu bytes",
+                       (unsigned long long)vk->max_allocation_bytes);
       if (floats > out->partial)
         out->partial = floats;
     }

@@ -90,17 +90,26 @@ void em_engine_leave(em_engine *engine) {
   em_devices_close(&engine->devices);
 }
 
-/* The draft gets what the model leaves: it is refused where that is too little, for a model on less memory would be
- * slower than one without a draft. */
-static em_status add_draft(em_engine *engine, const em_gguf *gguf, em_error *error) {
+em_status em_engine_plan_draft(em_engine *engine, em_error *error) {
   em_status status = EM_OK;
   em_memory_plan *memory = &engine->plan.memory;
   const em_part_plan *part = &memory->parts[engine->plan.n_parts - 1];
-  EM_TRY(em_draft_new(engine->params.draft, gguf, engine->model, memory->context_tokens, &engine->draft, error));
+  /* Two parts may share one memory. */
+  const uint64_t all = memory->available_bytes - memory->total_bytes, here = part->available_bytes - part->total_bytes;
+  const uint64_t left = here < all ? here : all;
   EM_TRY(em_draft_bytes(engine->draft, &engine->devices, &memory->draft_bytes, error));
-  if (memory->draft_bytes > part->available_bytes - part->total_bytes)
+  if (memory->draft_bytes > left)
     EM_TRY(em_fail(error, EM_ERR_TOO_BIG, "the draft needs %.1f MB beside the model, and %.1f MB are free",
-                   (double)memory->draft_bytes / 1e6, (double)(part->available_bytes - part->total_bytes) / 1e6));
+                   (double)memory->draft_bytes / 1e6, (double)left / 1e6));
+fail:
+  return status;
+}
+
+static em_status add_draft(em_engine *engine, const em_gguf *gguf, em_error *error) {
+  em_status status = EM_OK;
+  EM_TRY(em_draft_new(engine->params.draft, gguf, engine->model, engine->plan.memory.context_tokens, &engine->draft,
+                      error));
+  EM_TRY(em_engine_plan_draft(engine, error));
   engine->n_guesses = EM_DRAFT_MAX / 2;
 fail:
   return status;
@@ -257,8 +266,8 @@ static void start(em_engine *engine, em_slot *slot) {
 
   /* A page or state that cannot be copied is computed; a device that has failed says so when it runs. */
   uint32_t n_reused = 0, place = engine->states[slot - engine->slots];
-  em_status status =
-      has_states(engine) ? em_pages_resume(engine->pages, slot->tokens, n - 1, place, &slot->pages, &n_reused, NULL)
+  em_status status = has_states(engine)
+                         ? em_pages_resume(engine->pages, slot->tokens, n - 1, place, &slot->pages, &n_reused, NULL)
                          : em_pages_start(engine->pages, slot->tokens, n - 1, &slot->pages, &n_reused, NULL);
   if (status == EM_OK) {
     if (engine->scheduler.few_rows > 0)
@@ -267,8 +276,8 @@ static void start(em_engine *engine, em_slot *slot) {
   }
 }
 
-/* Whether a slot's states are kept behind so many tokens: at the ends of all pages of its answer and of the last two of its
- * prompt, which its next turn begins with, and ever more rarely before them, for prompts that begin alike. */
+/* Whether a slot's states are kept behind so many tokens: at the ends of all pages of its answer and of the last two of
+ * its prompt, which its next turn begins with, and ever more rarely before them, for prompts that begin alike. */
 static bool keeps_states(const em_engine *engine, const em_slot *slot, uint32_t n_tokens) {
   uint32_t n_pages = n_tokens / EM_KV_PAGE_TOKENS;
   return has_states(engine) && n_tokens % EM_KV_PAGE_TOKENS == 0 &&

@@ -91,11 +91,11 @@ typedef struct em_memory_plan {
 em_status em_engine_plan(const em_gguf *gguf, const em_engine_params *params, em_memory_plan *out,
                          em_error *error) EM_MUST_USE;
 
-/* What will be free again once a model with this plan is closed. Of its parts in the computer's memory those of the
- * processor count at most what the process has resident, for pages that were never written take none. Those of a
- * graphics device count in full: it has all of them from the beginning, and most drivers do not count them as resident
- * memory of the process. A driver that does (a software device's) changes nothing: no part is counted twice, for none
- * counts more than its own size. */
+/* What will be free again once a model with this plan is closed, its draft included. Of its parts in the computer's
+ * memory those of the processor count at most what the process has resident, for pages that were never written take
+ * none. Those of a graphics device count in full: it has all of them from the beginning, and most drivers do not count
+ * them as resident memory of the process. A driver that does (a software device's) changes nothing: no part is counted
+ * twice, for none counts more than its own size. */
 typedef struct em_freed {
   uint64_t computer_bytes; /* of the computer's memory, a graphics device's that uses it included */
   uint64_t device_bytes;   /* as the graphics device's driver counts, in whosever memory */
@@ -226,5 +226,6 @@ typedef em_status (*em_row_fn)(void *user, uint32_t row, const float *logits, em
 em_status em_engine_logits(em_engine *engine, const int32_t *tokens, uint32_t n, uint32_t batch, em_row_fn on_row,
                            void *user, em_error *error) EM_MUST_USE;
 
-/* Counters of the last step, or of the steps that were run at once. */
+/* Counters of the model's last step, or of its steps that were run at once. What a draft reads and computes to guess is
+ * not in them. */
 em_step_counters em_engine_counters(const em_engine *engine);

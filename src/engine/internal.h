@@ -42,6 +42,10 @@ void em_engine_fill_device_facts(em_engine *engine);
 em_status em_engine_occupy(em_engine *engine, em_progress_fn progress, void *user, em_error *error) EM_MUST_USE;
 void em_engine_leave(em_engine *engine);
 
+/* Plans what the draft takes, beside the planned model and where that one's head is. It gets what the model leaves: it
+ * is refused where that is too little, for a model on less memory would be slower than one without a draft. */
+em_status em_engine_plan_draft(em_engine *engine, em_error *error) EM_MUST_USE;
+
 /* Ends a slot's request and tells it. */
 void em_engine_finish(em_engine *engine, em_slot *slot, em_finish how, const em_error *error);
 

@@ -336,12 +336,14 @@ em_freed em_engine_freed(const em_memory_plan *loaded, uint64_t resident_bytes) 
   em_freed freed = {0};
   for (uint32_t i = 0; i < loaded->n_parts; i++) {
     const em_part_plan *part = &loaded->parts[i];
+    /* A draft is where the last part is. */
+    const uint64_t bytes = part->total_bytes + (i + 1 == loaded->n_parts ? loaded->draft_bytes : 0);
     if (part->kind == EM_DEVICE_VULKAN)
-      freed.device_bytes += part->total_bytes;
+      freed.device_bytes += bytes;
     if (part->kind != EM_DEVICE_VULKAN)
-      freed.computer_bytes += part->total_bytes < resident_bytes ? part->total_bytes : resident_bytes;
+      freed.computer_bytes += bytes < resident_bytes ? bytes : resident_bytes;
     else if (!part->has_own_memory)
-      freed.computer_bytes += part->total_bytes;
+      freed.computer_bytes += bytes;
   }
   return freed;
 }

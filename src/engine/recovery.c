@@ -51,10 +51,13 @@ static em_status change_device(em_engine *engine, em_device_kind kind, em_error 
     EM_TRY(em_devices_open_processor(&engine->devices, error));
   EM_TRY(em_engine_occupy(engine, is_wanted, engine, error));
   /* Answers go on without a draft that has no place any more. */
-  if (engine->draft && em_draft_occupy(engine->draft, &engine->devices, NULL) != EM_OK) {
+  if (engine->draft && (em_engine_plan_draft(engine, NULL) != EM_OK ||
+                        em_draft_occupy(engine->draft, &engine->devices, NULL) != EM_OK)) {
     em_draft_free(engine->draft);
     engine->draft = NULL;
+    engine->plan.memory.draft_bytes = 0;
   }
+  em_engine_fill_device_facts(engine);
   engine->params.backend = device;
   return EM_OK;
 fail:

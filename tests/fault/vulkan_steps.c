@@ -47,12 +47,15 @@ static bool allow_all(void *user, uint64_t *allowed) {
   return true;
 }
 
+static const em_gguf *draft; /* of the engines that are opened, or NULL */
+
 static em_engine *open_engine(void) {
   em_engine_params params = {.backend = {.kind = EM_DEVICE_VULKAN, .device_index = device_index, .n_threads = 1},
                              .n_slots = 2,
                              .context_tokens = 300,
                              .batch_rows = 64,
-                             .kv_type = EM_TYPE_F16};
+                             .kv_type = EM_TYPE_F16,
+                             .draft = draft};
   em_engine *engine = NULL;
   em_error error = {0};
   if (em_engine_open(gguf, &params, NULL, NULL, &engine, &error) != EM_OK) {
@@ -203,6 +206,42 @@ static void test_calls(em_engine *engine) {
   }
 }
 
+/* A device that is lost while a draft guesses for an answer: on the device, opened again, the draft goes on, and the
+ * text is the same; on the processor as well, and what it takes there is in the plan. */
+static void test_draft_lost(void) {
+  static answer plain, lost;
+  int32_t prompt[N_PROMPT];
+  make_prompt(prompt, 5);
+  plain = (answer){0};
+  hook_start(&(hook_wish){0});
+  em_engine *engine = open_engine();
+  submit(engine, &plain, prompt, N_PROMPT, 60, &(em_sampling){0}, false);
+  (void)run(engine);
+  em_engine_close(engine);
+  draft = gguf;
+  for (int on = 0; on < 2; on++) {
+    lost = (answer){0};
+    hook_start(&(hook_wish){0});
+    engine = open_engine();
+    submit(engine, &lost, prompt, N_PROMPT, 60, &(em_sampling){0}, false);
+    while (lost.n < 10)
+      em_engine_step(engine);
+    hook_start(&(hook_wish){.only = "QueueSubmit", .fail_at = 3, .fail_on = on, .failure = VK_ERROR_DEVICE_LOST});
+    (void)run(engine);
+    const em_engine_facts *facts = em_engine_get_facts(engine);
+    CHECK_INT(strncmp(facts->device, "vulkan", 6) == 0, on == 0);
+    CHECK(facts->memory.draft_bytes > 0);
+    CHECK_INT(lost.finish, EM_FINISH_LENGTH);
+    CHECK_INT(lost.n, 60);
+    if (on == 0)
+      CHECK(starts_as(&plain, &lost, 60));
+    CHECK(lost.stats.n_guessed > 10);
+    em_engine_close(engine);
+    hook_forget();
+  }
+  draft = NULL;
+}
+
 int main(void) {
   em_error error = {0};
   hook_validate();
@@ -221,6 +260,7 @@ int main(void) {
     em_engine_close(engine);
     CHECK_INT(hook_n_live(), 0);
   }
+  test_draft_lost();
   em_gguf_close(gguf);
   free(file);
   return check_done();

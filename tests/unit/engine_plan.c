@@ -108,6 +108,9 @@ static void check_freed_sizes(void) {
   em_memory_plan plan = {.n_parts = 1, .parts = {{.kind = EM_DEVICE_CPU, .total_bytes = 5000}}};
   em_freed freed = em_engine_freed(&plan, 9000);
   CHECK(freed.computer_bytes == 5000 && freed.device_bytes == 0);
+  plan.draft_bytes = 600;
+  CHECK_INT(em_engine_freed(&plan, 9000).computer_bytes, 5600);
+  plan.draft_bytes = 0;
   freed = em_engine_freed(&plan, 3000); /* part of the cache was never written */
   CHECK(freed.computer_bytes == 3000 && freed.device_bytes == 0);
 
@@ -130,6 +133,9 @@ static void check_freed_sizes(void) {
   plan.parts[1].has_own_memory = true;
   freed = em_engine_freed(&plan, 5700);
   CHECK(freed.computer_bytes == 700 && freed.device_bytes == 5000);
+  plan.draft_bytes = 600;
+  freed = em_engine_freed(&plan, 5700);
+  CHECK(freed.computer_bytes == 700 && freed.device_bytes == 5600);
 }
 
 /* A device that uses the computer's memory, most of which a loaded model has: the driver's limit and the computer's

@@ -438,7 +438,7 @@ static void test_refused(void) {
 
 int main(void) {
   test_router((router_case){EM_GATING_SOFTMAX, 40, 64, 8, 1, 1, .norm = true, .normalise = true});
-  test_router((router_case){EM_GATING_SOFTMAX, 33, 7, 7, 0, 0, .bias = true, .logit_scale = 0.25f});
+  test_router((router_case){EM_GATING_SOFTMAX, fits(33, 4), 7, 7, 0, 0, .bias = true, .logit_scale = 0.25f});
   test_router((router_case){EM_GATING_SIGMOID, 64, 60, 4, 6, 2, .select_bias = true, .normalise = true, .scale = 2.5f});
   test_router((router_case){EM_GATING_SIGMOID, 64, 16, 5, 8, 3, .select_bias = true});
   test_router((router_case){EM_GATING_SOFTMAX_SELECTED, 48, 32, 4, 1, 1, .bias = true});
@@ -447,10 +447,10 @@ int main(void) {
   test_experts((experts_case){{EM_TYPE_F32, EM_TYPE_F32},
                               EM_TYPE_F32,
                               24,
-                              19,
-                              37,
+                              fits(19, 4),
+                              fits(37, 4),
                               9,
-                              3,
+                              fits(3, 2),
                               2,
                               EM_ACT_SWIGLU,
                               0.4f,
@@ -460,7 +460,7 @@ int main(void) {
                               EM_TYPE_Q8_0,
                               128,
                               64,
-                              50,
+                              fits(50, 4),
                               64,
                               8,
                               2,
@@ -487,10 +487,10 @@ int main(void) {
   test_experts((experts_case){{EM_TYPE_F16, EM_TYPE_F16},
                               EM_TYPE_BF16,
                               40,
-                              50,
+                              fits(50, 4),
                               16,
                               6,
-                              1,
+                              fits(1, 2),
                               1,
                               EM_ACT_SILU,
                               0,
@@ -499,8 +499,8 @@ int main(void) {
                               .is_skewed = true});
   test_foreign_routes();
   test_refused();
-  test_heads((heads_case){EM_TYPE_F32, 12, 20, 3, 5, 7, .x = {.n = 0}});
+  test_heads((heads_case){EM_TYPE_F32, 12, 20, 3, fits(5, 4), fits(7, 4), .x = {.n = 0}});
   test_heads((heads_case){EM_TYPE_Q8_0, 64, 33, 8, 0, 0, .x = {.n = 0}});
-  test_heads((heads_case){EM_TYPE_F16, 16, 8, 1, 0, 3, .x = {.n = 0}});
+  test_heads((heads_case){EM_TYPE_F16, 16, 8, 1, 0, fits(3, 4), .x = {.n = 0}});
   return check_done();
 }

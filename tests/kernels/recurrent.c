@@ -135,8 +135,6 @@ static void test_net(net_case c) {
       fixture f;
       begin(&f, (em_cpu_isa)isa, n_threads, &kv);
       build(&f, &c);
-      if (skips(&f))
-        continue;
       /* Each slot alone, in one step, on a place that another prompt has used. */
       for (uint32_t s = 0; s < 2; s++) {
         uint32_t none = 0, all = LENGTH, place = 3, other = 1 - s;
@@ -195,8 +193,6 @@ static void test_places(void) {
   fixture f;
   begin(&f, em_cpu_best_isa(), 1, &kv);
   build(&f, &c);
-  if (skips(&f))
-    return;
   uint32_t slot = 0, none = 0, half = 20, all = LENGTH, place = 0, kept = 2;
   CHECK(run(&f, 1, &slot, &none, &half, &place, &first, NULL) == EM_OK);
   CHECK(em_kv_copy_state(f.kv, place, kept, NULL) == EM_OK);

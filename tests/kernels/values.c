@@ -229,25 +229,26 @@ static void test_linear(linear_case c) {
 }
 
 int main(void) {
-  test_embed(EM_TYPE_F32, 37);
+  test_embed(EM_TYPE_F32, fits(37, 4));
   test_embed(EM_TYPE_Q8_0, 64);
   test_norm((norm_case){EM_NORM_RMS, 40, 40, .residual = true, .in_place = true});
   test_norm((norm_case){EM_NORM_RMS, 60, 20, .scale = 0.7f, .scale_by = true});
-  test_norm((norm_case){EM_NORM_LAYER, 33, 33, .bias = true, .residual = true, .scale_by = true});
+  test_norm((norm_case){EM_NORM_LAYER, fits(33, 4), fits(33, 4), .bias = true, .residual = true, .scale_by = true});
   test_norm((norm_case){EM_NORM_LAYER, 64, 16, .in_place = true});
-  test_gate((gate_case){EM_ACT_NONE, 37, 40, 3, false, true, .x = {.n = 0}});
+  test_gate((gate_case){EM_ACT_NONE, fits(37, 4), fits(43, 4), 3, false, true, .x = {.n = 0}});
   for (em_activation a = EM_ACT_GELU; a <= EM_ACT_SIGMOID; a++) {
-    test_gate((gate_case){a, 37, 80, 41, false, false, .x = {.n = 0}});
-    test_gate((gate_case){a, 32, 5, 4, true, true, .x = {.n = 0}});
-    test_linear((linear_case){EM_TYPE_F32, 20, {35}, 1, a, .norm = true, .bias = true, .w_scale = true});
+    test_gate((gate_case){a, fits(37, 4), fits(81, 4), 41, false, false, .x = {.n = 0}});
+    test_gate((gate_case){a, 32, fits(5, 4), 4, true, true, .x = {.n = 0}});
+    test_linear((linear_case){EM_TYPE_F32, 20, {fits(35, 4)}, 1, a, .norm = true, .bias = true, .w_scale = true});
     test_linear((linear_case){EM_TYPE_Q8_0, 64, {32}, 1, a, EM_NORM_LAYER, .norm = true, .norm_bias = true});
   }
-  test_linear((linear_case){EM_TYPE_F16, 24, {19, 19}, 2, EM_ACT_GEGLU, .bias = true, .w_scale = true});
+  test_linear(
+      (linear_case){EM_TYPE_F16, 24, {fits(19, 4), fits(19, 4)}, 2, EM_ACT_GEGLU, .bias = true, .w_scale = true});
   test_linear((linear_case){EM_TYPE_Q4_0, 96, {48, 48}, 2, EM_ACT_GEGLU, .norm = true});
   test_linear((linear_case){EM_TYPE_F32, 24, {40, 40}, 2, EM_ACT_SWIGLU_OAI, .bias = true});
   test_linear((linear_case){EM_TYPE_F32,
                             40,
-                            {5, 16, 33, 1},
+                            {5, 16, 33, fits(1, 2)},
                             4,
                             EM_ACT_NONE,
                             EM_NORM_LAYER,
@@ -257,7 +258,14 @@ int main(void) {
                             .residual = true,
                             .scale = 0.3f,
                             .softcap = 1.5f});
-  test_linear((linear_case){
-      EM_TYPE_Q8_0, 64, {40, 7}, 2, EM_ACT_NONE, .norm = true, .w_scale = true, .scale = 4.0f, .softcap = 30.0f});
+  test_linear((linear_case){EM_TYPE_Q8_0,
+                            64,
+                            {40, fits(7, 4)},
+                            2,
+                            EM_ACT_NONE,
+                            .norm = true,
+                            .w_scale = true,
+                            .scale = 4.0f,
+                            .softcap = 30.0f});
   return check_done();
 }
